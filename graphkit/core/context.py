@@ -1,0 +1,66 @@
+"""What surrounds a call: the trace, the tapes, the layer path, the training flag. One contextvar holds it all.
+
+Threads and async tasks each see their own, so one model can be used from many at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Context:
+    """The surroundings of an op call.
+
+    trace: the interpreter that records variables' reads and assigns, or None outside a trace.
+    recorders: the live tapes, outermost first.
+    scope: the names of the layers around the call, outermost first.
+    training: what a layer's `training` argument becomes where it is not given.
+    masks: False while gradients are computed, whose values carry no masks.
+    """
+
+    trace: Any = None
+    recorders: tuple[Any, ...] = ()
+    scope: tuple[str, ...] = ()
+    training: bool | None = None
+    masks: bool = True
+
+
+_context: ContextVar[Context] = ContextVar("graphkit_context", default=Context())  # noqa: B039 - frozen
+
+
+def current() -> Context:
+    """The surroundings of this moment."""
+    return _context.get()
+
+
+@contextmanager
+def changed(**fields: Any) -> Iterator[Context]:
+    """Surroundings with some fields replaced, for the length of a `with` block."""
+    token = _context.set(replace(_context.get(), **fields))
+    try:
+        yield _context.get()
+    finally:
+        _context.reset(token)
+
+
+@contextmanager
+def recording(recorder: Any) -> Iterator[None]:
+    """Adds a tape for the length of a `with` block."""
+    with changed(recorders=(*current().recorders, recorder)):
+        yield
+
+
+def push_recorder(recorder: Any) -> None:
+    """Adds a tape until `drop_recorder`; what a tape's own `with` statement calls."""
+    _context.set(replace(_context.get(), recorders=(*_context.get().recorders, recorder)))
+
+
+def drop_recorder(recorder: Any) -> None:
+    """Takes a tape away again."""
+    kept = tuple(r for r in _context.get().recorders if r is not recorder)
+    _context.set(replace(_context.get(), recorders=kept))

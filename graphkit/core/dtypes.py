@@ -1,0 +1,101 @@
+"""Dtypes: float32 unless given; Python and NumPy scalars are weak; integers yield to floats."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graphkit.core.errors import DtypeError
+
+Array = NDArray[Any]
+Scalar = bool | int | float | np.generic
+
+_default_float: ContextVar[str] = ContextVar("graphkit_default_float", default="float32")
+_KINDS = "bui"
+
+
+def default_float() -> np.dtype[Any]:
+    """The dtype of new weights and of constants with no dtype of their own."""
+    return np.dtype(_default_float.get())
+
+
+def as_dtype(dtype: Any) -> np.dtype[Any]:
+    """A NumPy dtype from a name, a type or a dtype; DtypeError names what was given."""
+    if dtype is None:
+        return default_float()
+    try:
+        found = np.dtype(dtype)
+    except TypeError as error:
+        raise DtypeError(f"{dtype!r} is no dtype; use a name such as 'float32'") from error
+    if found.kind not in "biuf":
+        raise DtypeError(f"dtype {found} is not supported; use bool, an integer or a float type")
+    return found
+
+
+def is_float(dtype: np.dtype[Any]) -> bool:
+    return dtype.kind == "f"
+
+
+def is_scalar(value: Any) -> bool:
+    """True for Python numbers and NumPy scalars, which never decide a dtype."""
+    return isinstance(value, bool | int | float | np.generic) and not isinstance(value, np.ndarray)
+
+
+def common(strong: list[np.dtype[Any]], weak: list[Any]) -> np.dtype[Any]:
+    """The dtype of an op's operands: the widest float if there is one, else the widest integer.
+
+    `weak` are scalars: they only lift a boolean to an integer, or an integer to a float.
+    """
+    floats = [d for d in strong if is_float(d)]
+    if floats:
+        return np.result_type(*floats)
+    scalars = [w.item() if isinstance(w, np.generic) else w for w in weak]
+    if any(isinstance(s, float) for s in scalars):
+        return default_float()
+    if strong:
+        widest = np.result_type(*strong)
+        only_bool = widest.kind == "b" and any(not isinstance(s, bool) for s in scalars)
+        return np.dtype("int32") if only_bool else widest
+    return np.dtype("bool" if all(isinstance(s, bool) for s in scalars) else "int32")
+
+
+def scalar_array(value: Any, dtype: np.dtype[Any]) -> Array:
+    """A weak scalar as an array of rank 0 in the dtype of its neighbours."""
+    plain = value.item() if isinstance(value, np.generic) else value
+    if dtype.kind in "iu" and not np.iinfo(dtype).min <= plain <= np.iinfo(dtype).max:
+        raise DtypeError(f"{plain} does not fit into {dtype}")
+    return np.asarray(plain, dtype=dtype)
+
+
+def constant(value: Any) -> Array:
+    """An array from a list or a scalar that stands alone: floats float32, integers int32."""
+    if isinstance(value, np.ndarray):
+        as_dtype(value.dtype)
+        return value
+    if is_scalar(value):
+        return scalar_array(value, common([], [value]))
+    array = np.asarray(value)
+    if array.dtype == np.float64:
+        return array.astype(default_float())
+    if array.dtype == np.int64:
+        small = array.size == 0 or (abs(array) <= np.iinfo(np.int32).max).all()
+        return array.astype(np.int32) if small else array
+    as_dtype(array.dtype)
+    return array
+
+
+def survives(array: Array, dtype: np.dtype[Any]) -> bool:
+    """Whether each value of `array` stays itself in `dtype`."""
+    if array.size == 0 or dtype.kind == "f":
+        return True
+    if array.dtype.kind == "f":
+        bounds = np.iinfo(dtype)
+        whole = np.isfinite(array) & (array == np.trunc(array))
+        return bool((whole & (array >= bounds.min) & (array <= bounds.max)).all())
+    if dtype.kind == "b":
+        return bool(((array == 0) | (array == 1)).all())
+    bounds = np.iinfo(dtype)
+    return int(array.min()) >= bounds.min and int(array.max()) <= bounds.max

@@ -1,0 +1,58 @@
+"""The errors a person can act on, as one tree.
+
+GraphkitError
+ ├── ShapeError            shapes that do not fit, with both shapes and the layer (also a ValueError)
+ ├── DtypeError            a dtype that is not taken, or a value that does not survive a cast (also a TypeError)
+ ├── ArgumentError         a wrong argument, name or structure (also a ValueError)
+ ├── RangeError            an id or label outside its range (also a ValueError)
+ ├── StateError            called in the wrong order: not built, not compiled (also a RuntimeError)
+ ├── TraceError            a value without a number was asked for one (also a RuntimeError)
+ ├── GradientError         a gradient that does not exist (also a NotImplementedError)
+ └── ExportError           a model that cannot be written, or a file that does not answer as the model does
+"""
+
+
+class GraphkitError(Exception):
+    """The root of all errors raised on purpose."""
+
+
+class ShapeError(GraphkitError, ValueError):
+    """Shapes that do not fit together."""
+
+
+class DtypeError(GraphkitError, TypeError):
+    """A dtype that is not taken, or a value that a cast would change."""
+
+
+class ArgumentError(GraphkitError, ValueError):
+    """A wrong argument, name or structure."""
+
+
+class RangeError(GraphkitError, ValueError):
+    """An id or a label outside its valid range."""
+
+
+class StateError(GraphkitError, RuntimeError):
+    """Something was called before what it rests on: not built, not compiled, in use elsewhere."""
+
+
+class TraceError(GraphkitError, RuntimeError):
+    """Python asked a symbolic value for its number."""
+
+
+class GradientError(GraphkitError, NotImplementedError):
+    """A gradient that does not exist was asked for."""
+
+
+class ExportError(GraphkitError, RuntimeError):
+    """A model that cannot be written as ONNX, or a file that answers otherwise than the model."""
+
+
+def located(error: GraphkitError, place: str) -> GraphkitError:
+    """The same error with the layer path in front of its message; once only."""
+    text = str(error)
+    if not place or getattr(error, "place", None):
+        return error
+    again = type(error)(f"{place}: {text}")
+    again.__dict__["place"] = place
+    return again.with_traceback(error.__traceback__)

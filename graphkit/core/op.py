@@ -1,0 +1,259 @@
+"""The op, the value and the one door between them.
+
+An op has four faces: `infer` (specs to specs), `forward` (arrays to arrays), `vjp` (a formula over ops) and
+`lower` (ONNX nodes). Arrays are positional inputs; what is not an array is a frozen field of the op, so ops are
+hashable and a traced value can never hide in one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from graphkit.core.context import current
+from graphkit.core.dimension import Dimension, Size, evaluate
+from graphkit.core.dtypes import Array
+from graphkit.core.errors import ExportError, GradientError
+from graphkit.core.spec import Spec
+
+
+class Value:
+    """Anything an op takes or gives that has a spec: a tensor, a symbol, a variable.
+
+    `mask` is a boolean value of the first two axes, True where a step counts, or None.
+    `interpreter` says who reads an op call with this value in it; None means: evaluate.
+    """
+
+    spec: Spec
+    mask: Value | None = None
+    interpreter: Any = None
+    __array_ufunc__ = None
+
+    @property
+    def shape(self) -> tuple[int | None, ...]:
+        return self.spec.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.spec.dtype
+
+    @property
+    def ndim(self) -> int:
+        return self.spec.rank
+
+
+class Interpreter(Protocol):
+    """Reads an op call: gives back the inputs as it saw them, and all outputs, private ones too."""
+
+    def process(
+        self, op: Op, inputs: Sequence[Any]
+    ) -> tuple[tuple[Any, ...], tuple[Value, ...]]: ...
+
+
+class Builder(Protocol):
+    """What `lower` may ask of the exporter; names are ONNX value names."""
+
+    opset: int
+
+    def node(self, kind: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any) -> None: ...
+
+    def emit(self, kind: str, *inputs: str, **attributes: Any) -> str: ...
+
+    def constant(self, value: Any, dtype: Any = None) -> str: ...
+
+    def sizes(self, dims: Sequence[Size]) -> str: ...
+
+    def spec(self, name: str) -> Spec: ...
+
+    def typed(self, name: str, spec: Spec) -> str: ...
+
+    def fresh(self, hint: str) -> str: ...
+
+    def packed(self, name: str, function: Callable[[Array], Array]) -> str | None: ...
+
+    def inline(self, function: Callable[..., Any], inputs: Sequence[str], outputs: Sequence[str]) -> None: ...
+
+    def body(
+        self, function: Callable[..., Any], outer: Sequence[str], inner: Sequence[Spec]
+    ) -> tuple[Any, list[Spec]]: ...
+
+
+@dataclass(frozen=True)
+class Op:
+    """One operation, its attributes as frozen fields.
+
+    outputs: how many outputs the caller sees; those behind them are private residuals for the gradient.
+    overwrites: the inputs whose buffer `forward` may be given as `out`.
+    view: the output may share its input's memory, so a plan takes no buffer for it.
+    elementwise: output element i depends on input elements i alone, so `forward` may run piece by piece.
+    random: True where two calls give different numbers, so a call is never merged or folded.
+    sizes_only: only the sizes of the inputs matter, not their numbers.
+    differentiable: False where a gradient is zero by definition (comparisons, integers).
+    """
+
+    onnx_type: ClassVar[str] = ""
+    overwrites: ClassVar[tuple[int, ...]] = ()
+    view: ClassVar[bool] = False
+    elementwise: ClassVar[bool] = False
+    differentiable: ClassVar[bool] = True
+    random: ClassVar[bool] = False
+    sizes_only: ClassVar[bool] = False
+
+    @property
+    def outputs(self) -> int:
+        return 1
+
+    @property
+    def name(self) -> str:
+        return type(self).__name__
+
+    def infer(self, *inputs: Spec) -> Spec | tuple[Spec, ...]:
+        """The specs of all outputs; raises ShapeError or DtypeError."""
+        raise NotImplementedError(f"{self.name}.infer")
+
+    def forward(self, *arrays: Array, out: Any = None) -> Any:
+        """NumPy, pure; fills `out` (an array, or one for each output) where it is given."""
+        raise NotImplementedError(f"{self.name}.forward")
+
+    def vjp(self, g: Any, ins: tuple[Any, ...], out: Any) -> tuple[Any, ...]:
+        """One cotangent for each input, as ops over values; None where an input has no gradient."""
+        raise GradientError(f"{self.name} has no gradient")
+
+    def lower(self, b: Builder, ins: Sequence[str], outs: Sequence[str]) -> None:
+        """Writes the ONNX nodes that compute `outs` from `ins`."""
+        if not self.onnx_type:
+            raise ExportError(f"{self.name} has no ONNX form")
+        b.node(self.onnx_type, ins, outs)
+
+    def call(self, *inputs: Any) -> Any:
+        """What replaying a recorded call does; a layer's call overrides it."""
+        return apply(self, *inputs)
+
+    def scratch(self, *inputs: Spec) -> tuple[Spec, ...]:
+        """Buffers `forward` needs while it runs; given to it as `scratch=`."""
+        return ()
+
+    def mask(self, ins: tuple[Any, ...], out: Value) -> Value | None:
+        """The mask of the output: the masks of the inputs whose first two axes the output keeps."""
+        found: Value | None = None
+        for value in ins:
+            mask = getattr(value, "mask", None)
+            if mask is not None and out.ndim >= 2 and value.spec.dims[:2] == out.spec.dims[:2]:
+                found = mask if found is None or found is mask else found & mask  # type: ignore[operator] # operators are mixed in above
+        return found
+
+    def bind(self, sizes: Mapping[str, int]) -> Op:
+        """The same op with numbers for the names in its sizes."""
+        changes = {}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            bound = _bound(value, sizes)
+            if bound is not value:
+                changes[item.name] = bound
+        return replace(self, **changes) if changes else self
+
+
+def _bound(value: Any, sizes: Mapping[str, int]) -> Any:
+    if isinstance(value, Dimension):
+        return evaluate(value, sizes)
+    if isinstance(value, tuple) and any(isinstance(v, Dimension) for v in value):
+        return tuple(evaluate(v, sizes) if isinstance(v, Dimension) else v for v in value)
+    return value
+
+
+def spec_of(value: Any) -> Spec:
+    """The spec of a value or a plain array."""
+    if isinstance(value, Value):
+        return value.spec
+    return Spec(value.shape, value.dtype)
+
+
+def infer_all(op: Op, specs: Sequence[Spec]) -> tuple[Spec, ...]:
+    """`infer` with its answer always a tuple."""
+    found = op.infer(*specs)
+    return (found,) if isinstance(found, Spec) else tuple(found)
+
+
+def _interpreter(inputs: Sequence[Any], trace: Any) -> Interpreter:
+    symbolic = None
+    for value in inputs:
+        if isinstance(value, Value):
+            if value.interpreter is not None:
+                symbolic = value.interpreter
+            elif trace is not None and value.interpreter is None and getattr(value, "is_variable", False):
+                symbolic = trace
+    if symbolic is None:
+        return EAGER
+    return trace if trace is not None else symbolic  # type: ignore[no-any-return] # both are Interpreters
+
+
+def apply(op: Op, *inputs: Any) -> Any:
+    """The one door: runs, notes or records a call of `op`, as its inputs say.
+
+    Plain arrays and eager values evaluate; a live tape notes the call; a symbol records a node.
+    Gives the public outputs: one value, or a tuple where the op has several.
+    """
+    context = current()
+    ins, outs = _interpreter(inputs, context.trace).process(op, inputs)
+    for recorder in context.recorders:
+        recorder.note(op, ins, outs)
+    public = outs[: op.outputs]
+    if context.masks and any(getattr(value, "mask", None) is not None for value in ins):
+        for value in public:
+            value.mask = op.mask(ins, value)
+    return public[0] if op.outputs == 1 else public
+
+
+def run_forward(op: Op, arrays: Sequence[Array]) -> tuple[Array, ...]:
+    """Checks the specs, then runs the kernel into fresh arrays; all outputs, private ones too."""
+    specs = [Spec(a.shape, a.dtype) for a in arrays]
+    infer_all(op, specs)
+    scratch = op.scratch(*specs)
+    with np.errstate(all="ignore"):
+        if scratch:
+            buffers = tuple(np.empty(s.shape, s.dtype) for s in scratch)  # type: ignore[arg-type] # sizes are numbers here
+            results = op.forward(*arrays, scratch=buffers)  # type: ignore[call-arg] # such an op takes it
+        else:
+            results = op.forward(*arrays)
+    return results if isinstance(results, tuple) else (results,)
+
+
+class Eager:
+    """Evaluates at once. `tensor` makes the results; `ops.operators`, which stands above, names it."""
+
+    def __init__(self) -> None:
+        self.tensor: Callable[[Array], Value] | None = None
+
+    def process(
+        self, op: Op, inputs: Sequence[Any]
+    ) -> tuple[tuple[Any, ...], tuple[Value, ...]]:
+        assert self.tensor is not None  # noqa: S101 - graphkit.ops sets it when it is imported
+        ins = tuple(value.read() if getattr(value, "is_variable", False) else value for value in inputs)
+        arrays = [value.array if isinstance(value, Value) else value for value in ins]  # type: ignore[attr-defined] # eager values hold one
+        results = run_forward(op, arrays)
+        if op.view and any(getattr(value, "variable", None) is not None for value in ins):
+            results = tuple(np.array(r) for r in results)
+        return ins, tuple(self.tensor(np.asarray(r)) for r in results)
+
+
+EAGER = Eager()
+
+
+class Specs:
+    """Reads an op call for its specs alone. `placeholder` makes the results; named as `Eager.tensor` is."""
+
+    may_create = False
+
+    def __init__(self) -> None:
+        self.placeholder: Callable[[Spec], Value] = Value  # type: ignore[assignment] # replaced by graphkit.ops
+
+    def process(
+        self, op: Op, inputs: Sequence[Any]
+    ) -> tuple[tuple[Any, ...], tuple[Value, ...]]:
+        return tuple(inputs), tuple(map(self.placeholder, infer_all(op, [spec_of(x) for x in inputs])))
+
+
+SPECS = Specs()

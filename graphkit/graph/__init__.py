@@ -1,0 +1,1 @@
+"""Floor 2a: symbols, nodes, graphs and traces."""

@@ -1,0 +1,128 @@
+"""Symbols and nodes: what an op call becomes when its inputs have no numbers yet.
+
+A node is one call of an op, so a layer that is called twice has two nodes and one set of weights.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import graphkit
+from graphkit.core.context import current
+from graphkit.core.errors import GraphkitError, TraceError, located
+from graphkit.core.op import Op, Value, infer_all, spec_of
+from graphkit.core.spec import Spec, show
+from graphkit.ops.operators import Operators
+
+_order = itertools.count()
+_HOME = str(Path(graphkit.__file__).parent)
+
+WAYS_OUT = (
+    "return it in the logs to read it after the step, decide with ops.where instead of if, use ops.shape for sizes, "
+    "give the size as a number, or compile with run_eagerly=True"
+)
+
+
+class Node:
+    """One call of an op: its inputs (symbols, variables, arrays), its outputs, the layers around it."""
+
+    __slots__ = ("inputs", "op", "order", "outputs", "scope")
+
+    def __init__(self, op: Op, inputs: Sequence[Any], specs: Sequence[Spec]) -> None:
+        self.op = op
+        self.inputs = tuple(inputs)
+        self.scope = current().scope
+        self.order = next(_order)
+        self.outputs = tuple(Symbol(spec, self, i) for i, spec in enumerate(specs))
+
+    @property
+    def place(self) -> str:
+        """The path of the layer around the call."""
+        return "/".join(self.scope)
+
+    def __repr__(self) -> str:
+        return f"<Node {self.place or '-'}: {self.op.name}>"
+
+
+class Symbol(Operators):
+    """A value with a spec and no numbers. Asking for its number raises TraceError with the line that asked."""
+
+    def __init__(self, spec: Spec, node: Node | None = None, index: int = 0, name: str = "") -> None:
+        self.spec = spec
+        self.node = node
+        self.index = index
+        self.name = name
+        self.interpreter = RECORD
+
+    def __repr__(self) -> str:
+        return f"<Symbol {self.name or (self.node and self.node.op.name)} {show(self.spec.dims)} {self.dtype}>"
+
+    def _no_number(self, asked: str) -> TraceError:
+        what = self.name or (self.node.op.name if self.node else "value")
+        return TraceError(
+            f"{user_line()}: {asked} asks the symbolic value {what!r} of shape {show(self.spec.dims)} for its number, "
+            f"and while a model is built or a step is traced it has none; {WAYS_OUT}"
+        )
+
+    def __bool__(self) -> bool:
+        raise self._no_number("if, and, or, not")
+
+    def __float__(self) -> float:
+        raise self._no_number("float()")
+
+    def __int__(self) -> int:
+        raise self._no_number("int()")
+
+    def __index__(self) -> int:
+        raise self._no_number("range() or an index")
+
+    def __len__(self) -> int:
+        size = self.spec.dims[0] if self.spec.dims else None
+        if isinstance(size, int):
+            return size
+        raise self._no_number("len()")
+
+    def __iter__(self) -> Iterator[Any]:
+        size = self.spec.dims[0] if self.spec.dims else None
+        if not isinstance(size, int):
+            raise self._no_number("a loop over its first axis")
+        return (self[i] for i in range(size))
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        raise self._no_number("a NumPy function")
+
+    def numpy(self) -> Any:
+        """Raises TraceError: there is no number yet."""
+        raise self._no_number(".numpy()")
+
+    def item(self) -> Any:
+        """Raises TraceError: there is no number yet."""
+        raise self._no_number(".item()")
+
+
+def user_line() -> str:
+    """The file and line of the innermost caller outside graphkit."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_HOME):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+
+
+class Recorder:
+    """Reads an op call as a node. Variables stay leaves: each replay reads their present value."""
+
+    may_create = True
+
+    def process(self, op: Op, inputs: Sequence[Any]) -> tuple[tuple[Any, ...], tuple[Value, ...]]:
+        try:
+            specs = infer_all(op, [spec_of(x) for x in inputs])
+        except GraphkitError as error:
+            raise located(error, "/".join(current().scope)) from None
+        return tuple(inputs), Node(op, inputs, specs).outputs
+
+
+RECORD = Recorder()

@@ -1,0 +1,162 @@
+"""Dense, Embedding, Activation, Flatten, Reshape, Dropout, Identity."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from graphkit import ops
+from graphkit.core.dimension import count
+from graphkit.core.dtypes import is_float
+from graphkit.core.errors import ArgumentError, ShapeError
+from graphkit.core.op import apply, spec_of
+from graphkit.core.spec import show
+from graphkit.layers import activations, initializers, regularizers
+from graphkit.layers.layer import Layer
+from graphkit.ops.lookup import WholeNumbers
+from graphkit.ops.random import uniform
+
+
+class Dense(Layer):
+    """activation(x W + b).    (..., n) -> (..., units)
+
+    Weights: kernel (n, units), bias (units,). The last size of x must be known.
+    """
+
+    def __init__(
+        self, units: int, activation: Any = None, use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform", bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None, bias_regularizer: Any = None, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(**kwargs)
+        if not isinstance(units, int) or units < 1:
+            raise ArgumentError(f"Dense: units must be a positive whole number, got {units!r}")
+        self.units = units
+        self.activation = activations.get(activation)
+        self.use_bias = use_bias
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
+
+    def build(self, input_shape: Any) -> None:
+        size = input_shape[-1] if input_shape else None
+        if size is None:
+            raise ShapeError(
+                f"Dense needs to know the last size of its input, got shape {input_shape}; "
+                "give the Input a fixed length, or pool over the free axis first"
+            )
+        self.kernel = self.add_weight((size, self.units), self.kernel_initializer, regularizer=self.kernel_regularizer, name="kernel")  # fmt: skip
+        if self.use_bias:
+            self.bias = self.add_weight((self.units,), self.bias_initializer, regularizer=self.bias_regularizer, name="bias")  # fmt: skip
+
+    def call(self, inputs: Any) -> Any:
+        expected = self.kernel.array.shape[0]
+        if spec_of(inputs).dims[-1] != expected:
+            raise ShapeError(f"expected an input whose last size is {expected}, got {show(spec_of(inputs).dims)}")
+        x = ops.matmul(inputs, self.kernel)
+        return self.activation(x + self.bias if self.use_bias else x)
+
+
+class Embedding(Layer):
+    """Row `id` of a table for each id.    (b, t) whole numbers in [0, input_dim) -> (b, t, output_dim)
+
+    Weights: embeddings (input_dim, output_dim). mask_zero: id 0 is padding, and the mask says so.
+    """
+
+    whole_numbers = True
+
+    def __init__(
+        self, input_dim: int, output_dim: int, embeddings_initializer: Any = "uniform",
+        embeddings_regularizer: Any = None, mask_zero: bool = False, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(**kwargs)
+        self.input_dim, self.output_dim = input_dim, output_dim
+        self.embeddings_initializer = initializers.get(embeddings_initializer)
+        self.embeddings_regularizer = regularizers.get(embeddings_regularizer)
+        self.mask_zero = mask_zero
+
+    def build(self, input_shape: Any) -> None:
+        self.embeddings = self.add_weight(
+            (self.input_dim, self.output_dim), self.embeddings_initializer,
+            regularizer=self.embeddings_regularizer, name="embeddings",
+        )  # fmt: skip
+
+    def call(self, inputs: Any) -> Any:
+        if is_float(spec_of(inputs).dtype):
+            inputs = apply(WholeNumbers(), inputs)
+        return ops.take(self.embeddings, inputs, axis=0)
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        return ops.not_equal(inputs, 0) if self.mask_zero else None
+
+
+class Activation(Layer):
+    """activation(x), element by element."""
+
+    def __init__(self, activation: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.activation = activations.get(activation)
+
+    def call(self, inputs: Any) -> Any:
+        return self.activation(inputs)
+
+
+class Identity(Layer):
+    """x"""
+
+    def call(self, inputs: Any) -> Any:
+        return inputs
+
+
+class Dropout(Layer):
+    """In training, each element is 0 with probability `rate`, else x / (1 - rate); otherwise x.
+
+    Srivastava et al., 2014. seed: a whole number for a stream of its own.
+    """
+
+    def __init__(self, rate: float, noise_shape: Any = None, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if not 0 <= rate < 1:
+            raise ArgumentError(f"Dropout: rate must be at least 0 and below 1, got {rate}")
+        self.rate, self.noise_shape = rate, noise_shape
+        self.generator = None if seed is None else ops.random.SeedGenerator(seed)
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        if not training or self.rate == 0:
+            return inputs
+        dims = spec_of(inputs).dims
+        if self.noise_shape is not None:
+            dims = tuple(d if n is None else n for d, n in zip(dims, self.noise_shape, strict=True))
+        kept = uniform(dims, dtype=spec_of(inputs).dtype, seed=self.generator) >= self.rate
+        return ops.where(kept, inputs * (1.0 / (1.0 - self.rate)), 0.0)
+
+
+class Flatten(Layer):
+    """All axes but the batch as one.    (b, 3, 4) -> (b, 12)"""
+
+    def call(self, inputs: Any) -> Any:
+        dims = spec_of(inputs).dims
+        rest = count(dims[1:]) if len(dims) > 1 else 1
+        return ops.reshape(inputs, (dims[0], rest))
+
+
+class Reshape(Layer):
+    """The axes behind the batch in other sizes, one of which may be -1.    (b, 12), (3, -1) -> (b, 3, 4)"""
+
+    def __init__(self, target_shape: Sequence[int], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.target_shape = tuple(target_shape)
+
+    def call(self, inputs: Any) -> Any:
+        dims = spec_of(inputs).dims
+        if -1 not in self.target_shape:
+            return ops.reshape(inputs, (dims[0], *self.target_shape))
+        known = count([d for d in self.target_shape if d != -1])
+        total = count(dims[1:])
+        if known == 0 or (isinstance(total, int) and isinstance(known, int) and total % known):
+            raise ShapeError(f"cannot reshape {show(dims)} into {self.target_shape} behind the batch")
+        free = total // known
+        return ops.reshape(inputs, (dims[0], *(free if d == -1 else d for d in self.target_shape)))
+
+

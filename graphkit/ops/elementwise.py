@@ -1,0 +1,427 @@
+"""Element-wise ops: one class, one formula, one derivative each. Broadcasting is undone in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from graphkit.core.dtypes import Array, is_float
+from graphkit.core.errors import DtypeError
+from graphkit.core.op import Op, apply, spec_of
+from graphkit.core.spec import Spec, broadcast
+from graphkit.ops.convert import as_float, as_value, cast, promote, promote_float
+from graphkit.ops.shape import unbroadcast
+
+
+class Unary(Op):
+    """A function of one value, element by element."""
+
+    ufunc: ClassVar[Callable[..., Any]]
+    elementwise = True
+    overwrites = (0,)
+
+    def infer(self, x: Spec) -> Spec:  # type: ignore[override] # one input
+        return x
+
+    def forward(self, x: Array, out: Any = None) -> Array:  # type: ignore[override] # one input
+        return type(self).ufunc(x, out=out)  # type: ignore[no-any-return] # an array
+
+
+class Negative(Unary):
+    """-x    d/dx = -1"""
+
+    ufunc = np.negative
+    onnx_type = "Neg"
+
+    def vjp(self, g: Any, ins: tuple[Any, ...], out: Any) -> tuple[Any, ...]:
+        return (-g,)
+
+
+class Absolute(Unary):
+    """|x|    d/dx = sign(x), 0 at 0"""
+
+    ufunc = np.absolute
+    onnx_type = "Abs"
+
+    def vjp(self, g: Any, ins: tuple[Any, ...], out: Any) -> tuple[Any, ...]:
+        return (g * apply(Sign(), ins[0]),)
+
+
+class Sign(Unary):
+    """-1, 0 or 1.    d/dx = 0"""
+
+    ufunc = np.sign
+    onnx_type = "Sign"
+    differentiable = False
+
+
+class Floor(Unary):
+    """The largest whole number not above x.    d/dx = 0"""
+
+    ufunc = np.floor
+    onnx_type = "Floor"
+    differentiable = False
+
+
+class Exp(Unary):
+    """e^x    d/dx = e^x"""
+
+    ufunc = np.exp
+    onnx_type = "Exp"
+
+    def vjp(self, g: Any, ins: tuple[Any, ...], out: Any) -> tuple[Any, ...]:
+        return (g * out,)
+
+
+class Log(Unary):
+    """The natural logarithm.    d/dx = 1 / x"""
+
+    ufunc = np.log
+    onnx_type = "Log"
+
+    def vjp(self, g: Any, ins: tuple[Any, ...], out: Any) -> tuple[Any, ...]:
+        return (g / ins[0],)
+
+
+class Sqrt(Unary):
+    """The square root.    d/dx = 1 / (2 sqrt(x)); 0 where the cotangent is 0"""
+
+    ufunc = np.sqrt
+    onnx_type = "Sqrt"
+
+    def vjp(self, g: Any, ins: tuple[Any, ...], out: Any) -> tuple[Any, ...]:
+        safe = where(equal(g, 0.0), 1.0, out)
+        return (g * 0.5 / safe,)
+
+
+class Where(Op):
+    """x where the condition holds, else y.    The cotangent goes where the value came from."""
+
+    onnx_type = "Where"
+    elementwise = True
+    overwrites = (1, 2)
+
+    def infer(self, c: Spec, x: Spec, y: Spec) -> Spec:  # type: ignore[override] # three inputs
+        if c.dtype.kind != "b":
+            raise DtypeError(f"where needs a boolean condition, got {c.dtype}")
+        dims = broadcast("where", x, y)
+        return x.with_dims(broadcast("where", c, x.with_dims(dims)))
+
+    def forward(self, c: Array, x: Array, y: Array, out: Any = None) -> Array:  # type: ignore[override] # three inputs
+        if out is None:
+            return np.where(c, x, y)
+        if np.may_share_memory(out, x):
+            np.copyto(out, y, where=np.logical_not(c))
+            return np.asarray(out)
+        np.copyto(out, y)
+        np.copyto(out, x, where=c)
+        return np.asarray(out)
+
+    def vjp(self, g: Any, ins: tuple[Any, ...], out: Any) -> tuple[Any, ...]:
+        c, x, y = ins
+        zero = 0.0
+        return (
+            None,
+            unbroadcast(where(c, g, zero), spec_of(x).dims),
+            unbroadcast(where(c, zero, g), spec_of(y).dims),
+        )
+
+
+class Binary(Op):
+    """A function of two values, element by element, broadcast by NumPy's rule."""
+
+    ufunc: ClassVar[Callable[..., Any]]
+    elementwise = True
+    overwrites = (0, 1)
+
+    def infer(self, x: Spec, y: Spec) -> Spec:  # type: ignore[override] # two inputs
+        return x.with_dims(broadcast(self.name, x, y))
+
+    def forward(self, x: Array, y: Array, out: Any = None) -> Array:  # type: ignore[override] # two inputs
+        return type(self).ufunc(x, y, out=out)  # type: ignore[no-any-return] # an array
+
+    def partials(self, g: Any, x: Any, y: Any, out: Any) -> tuple[Any, Any]:
+        """The cotangents of x and y before broadcasting is undone."""
+        raise NotImplementedError(self.name)
+
+    def vjp(self, g: Any, ins: tuple[Any, ...], out: Any) -> tuple[Any, ...]:
+        if not is_float(spec_of(ins[0]).dtype):
+            return (None, None)
+        gx, gy = self.partials(g, *ins, out)
+        return unbroadcast(gx, spec_of(ins[0]).dims), unbroadcast(gy, spec_of(ins[1]).dims)
+
+
+class Add(Binary):
+    """x + y    d/dx = d/dy = 1"""
+
+    ufunc = np.add
+    onnx_type = "Add"
+
+    def partials(self, g: Any, x: Any, y: Any, out: Any) -> tuple[Any, Any]:
+        return g, g
+
+
+class Subtract(Binary):
+    """x - y    d/dx = 1, d/dy = -1"""
+
+    ufunc = np.subtract
+    onnx_type = "Sub"
+
+    def partials(self, g: Any, x: Any, y: Any, out: Any) -> tuple[Any, Any]:
+        return g, -g
+
+
+class Multiply(Binary):
+    """x y    d/dx = y, d/dy = x"""
+
+    ufunc = np.multiply
+    onnx_type = "Mul"
+
+    def partials(self, g: Any, x: Any, y: Any, out: Any) -> tuple[Any, Any]:
+        return g * y, g * x
+
+
+class Divide(Binary):
+    """x / y    d/dx = 1 / y, d/dy = -x / y^2"""
+
+    ufunc = np.true_divide
+    onnx_type = "Div"
+
+    def partials(self, g: Any, x: Any, y: Any, out: Any) -> tuple[Any, Any]:
+        gx = g / y
+        return gx, -(gx * out)
+
+
+class Maximum(Binary):
+    """The larger one.    The whole cotangent goes to the larger; to x where they are equal."""
+
+    ufunc = np.maximum
+    onnx_type = "Max"
+
+    def partials(self, g: Any, x: Any, y: Any, out: Any) -> tuple[Any, Any]:
+        first = apply(GreaterEqual(), x, y)
+        return where(first, g, 0.0), where(first, 0.0, g)
+
+
+class Minimum(Binary):
+    """The smaller one.    The whole cotangent goes to the smaller; to x where they are equal."""
+
+    ufunc = np.minimum
+    onnx_type = "Min"
+
+    def partials(self, g: Any, x: Any, y: Any, out: Any) -> tuple[Any, Any]:
+        first = apply(GreaterEqual(), y, x)
+        return where(first, g, 0.0), where(first, 0.0, g)
+
+
+class Power(Binary):
+    """x^y    d/dx = y x^(y-1), 0 where y is 0; d/dy = x^y log(x), 0 where x is not positive"""
+
+    ufunc = np.power
+    onnx_type = "Pow"
+
+    def partials(self, g: Any, x: Any, y: Any, out: Any) -> tuple[Any, Any]:
+        none = equal(y, 0.0)
+        gx = where(none, 0.0, g * y * power(x, where(none, 1.0, y - 1.0)))
+        positive = greater(x, 0.0)
+        return gx, g * where(positive, out * log(where(positive, x, 1.0)), 0.0)
+
+
+class Compare(Binary):
+    """A comparison: boolean, with no gradient."""
+
+    overwrites = ()
+    differentiable = False
+
+    def infer(self, x: Spec, y: Spec) -> Spec:  # type: ignore[override] # two inputs
+        return Spec(broadcast(self.name, x, y), np.dtype(bool))
+
+
+class Equal(Compare):
+    """x == y"""
+
+    ufunc = np.equal
+    onnx_type = "Equal"
+
+
+class Greater(Compare):
+    """x > y"""
+
+    ufunc = np.greater
+    onnx_type = "Greater"
+
+
+class GreaterEqual(Compare):
+    """x >= y"""
+
+    ufunc = np.greater_equal
+    onnx_type = "GreaterOrEqual"
+
+
+class And(Compare):
+    """Both hold."""
+
+    ufunc = np.logical_and
+    onnx_type = "And"
+
+
+class Or(Compare):
+    """One of them holds."""
+
+    ufunc = np.logical_or
+    onnx_type = "Or"
+
+
+class Not(Unary):
+    """It does not hold."""
+
+    ufunc = np.logical_not
+    onnx_type = "Not"
+    differentiable = False
+
+
+@dataclass(frozen=True)
+class StopGradient(Op):
+    """x, through which no gradient flows."""
+
+    view = True
+    differentiable = False
+    onnx_type = "Identity"
+
+    def infer(self, x: Spec) -> Spec:  # type: ignore[override] # one input
+        return x
+
+    def forward(self, x: Array, out: Any = None) -> Array:  # type: ignore[override] # one input
+        if out is None:
+            return x
+        np.copyto(out, x)
+        return np.asarray(out)
+
+
+# functions
+
+
+def _binary(op: Op) -> Callable[[Any, Any], Any]:
+    def function(x1: Any, x2: Any) -> Any:
+        return apply(op, *promote(x1, x2))
+
+    function.__doc__ = type(op).__doc__
+    function.__name__ = type(op).__name__.lower()
+    return function
+
+
+def _unary_float(op: Op) -> Callable[[Any], Any]:
+    def function(x: Any) -> Any:
+        return apply(op, as_float(x))
+
+    function.__doc__ = type(op).__doc__
+    function.__name__ = type(op).__name__.lower()
+    return function
+
+
+add = _binary(Add())
+subtract = _binary(Subtract())
+multiply = _binary(Multiply())
+maximum = _binary(Maximum())
+minimum = _binary(Minimum())
+equal = _binary(Equal())
+greater = _binary(Greater())
+greater_equal = _binary(GreaterEqual())
+exp = _unary_float(Exp())
+log = _unary_float(Log())
+sqrt = _unary_float(Sqrt())
+
+
+def divide(x1: Any, x2: Any) -> Any:
+    """x / y, in floats"""
+    return apply(Divide(), *promote_float(x1, x2))
+
+
+def power(x1: Any, x2: Any) -> Any:
+    """x^y, in floats"""
+    return apply(Power(), *promote_float(x1, x2))
+
+
+def less(x1: Any, x2: Any) -> Any:
+    """x < y"""
+    return greater(x2, x1)
+
+
+def less_equal(x1: Any, x2: Any) -> Any:
+    """x <= y"""
+    return greater_equal(x2, x1)
+
+
+def not_equal(x1: Any, x2: Any) -> Any:
+    """x != y"""
+    return apply(Not(), equal(x1, x2))
+
+
+def logical_not(x: Any) -> Any:
+    """It does not hold."""
+    return apply(Not(), cast(x, "bool"))
+
+
+def logical_and(x1: Any, x2: Any) -> Any:
+    """Both hold."""
+    return apply(And(), cast(x1, "bool"), cast(x2, "bool"))
+
+
+def logical_or(x1: Any, x2: Any) -> Any:
+    """One of them holds."""
+    return apply(Or(), cast(x1, "bool"), cast(x2, "bool"))
+
+
+def negative(x: Any) -> Any:
+    """-x"""
+    return apply(Negative(), as_value(x))
+
+
+def absolute(x: Any) -> Any:
+    """|x|"""
+    return apply(Absolute(), as_value(x))
+
+
+def sign(x: Any) -> Any:
+    """-1, 0 or 1"""
+    return apply(Sign(), as_value(x))
+
+
+def floor(x: Any) -> Any:
+    """The largest whole number not above x"""
+    return apply(Floor(), as_float(x))
+
+
+def where(condition: Any, x1: Any, x2: Any) -> Any:
+    """x1 where the condition holds, else x2."""
+    return apply(Where(), cast(condition, "bool"), *promote(x1, x2))
+
+
+def stop_gradient(x: Any) -> Any:
+    """x, through which no gradient flows."""
+    return apply(StopGradient(), as_value(x))
+
+
+def square(x: Any) -> Any:
+    """x^2"""
+    x = as_value(x)
+    return multiply(x, x)
+
+
+def clip(x: Any, x_min: Any, x_max: Any) -> Any:
+    """x kept between two bounds; the gradient is 1 at the bounds themselves."""
+    return minimum(maximum(x, x_min), x_max)
+
+
+def reciprocal(x: Any) -> Any:
+    """1 / x"""
+    return divide(1.0, x)
+
+
+FAMILY: Sequence[type[Op]] = (
+    Negative, Absolute, Sign, Floor, Exp, Log, Sqrt, Where, Add, Subtract, Multiply, Divide,
+    Maximum, Minimum, Power, Equal, Greater, GreaterEqual, And, Or, Not, StopGradient,
+)  # fmt: skip

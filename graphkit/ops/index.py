@@ -1,0 +1,218 @@
+"""Look-ups: gather rows, add rows up, one-hot, and Python's square brackets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from graphkit.core.dimension import Dimension, Size
+from graphkit.core.dtypes import Array, as_dtype, is_float
+from graphkit.core.errors import ArgumentError, DtypeError, RangeError, ShapeError
+from graphkit.core.op import Builder, Op, apply, spec_of
+from graphkit.core.spec import Spec, axis_of, show
+from graphkit.ops.convert import as_value, cast
+from graphkit.ops.shape import Flip, Reshape, Slice
+
+
+@dataclass(frozen=True)
+class Gather(Op):
+    """Slices of x along `axis`, picked by integers in [0, n).    (n, e), (b, t) -> (b, t, e)
+
+    The gradient adds the slices up again. RangeError names the first index outside.
+    """
+
+    axis: int = 0
+
+    def infer(self, x: Spec, indices: Spec) -> Spec:  # type: ignore[override] # two inputs
+        if indices.dtype.kind not in "iu":
+            raise DtypeError(f"gather needs integer indices, got {indices.dtype}")
+        return x.with_dims(x.dims[: self.axis] + indices.dims + x.dims[self.axis + 1 :])
+
+    def forward(self, x: Array, indices: Array, out: Any = None) -> Array:  # type: ignore[override] # two inputs
+        check_range(indices, x.shape[self.axis])
+        if out is None:
+            return np.take(x, indices, axis=self.axis)
+        return np.take(x, indices, axis=self.axis, out=out, mode="clip")
+
+    def vjp(self, g: Any, ins: tuple[Any, ...], out: Any) -> tuple[Any, ...]:
+        x, indices = ins
+        return apply(AddRows(self.axis, spec_of(x).dims[self.axis]), g, indices), None
+
+    def lower(self, b: Builder, ins: Sequence[str], outs: Sequence[str]) -> None:
+        b.node("Gather", ins, outs, axis=self.axis)
+
+
+def check_range(indices: Array, size: int) -> None:
+    """RangeError with the first index outside [0, size) and where it stands."""
+    if indices.size and (indices.min() < 0 or indices.max() >= size):
+        place = np.argwhere((indices < 0) | (indices >= size))[0]
+        where = tuple(int(i) for i in place)
+        row = f"row {where[0]}" if where else "the value"
+        raise RangeError(f"index {indices[where]} at {where} ({row}) is outside the valid range [0, {size})")
+
+
+@dataclass(frozen=True)
+class AddRows(Op):
+    """Zeros of size n along `axis`, with slices of g added at the indices: the gradient of gather."""
+
+    axis: int
+    size: Size
+
+    def infer(self, g: Spec, indices: Spec) -> Spec:  # type: ignore[override] # two inputs
+        return g.with_dims(g.dims[: self.axis] + (self.size,) + g.dims[self.axis + indices.rank :])
+
+    def scratch(self, g: Spec, indices: Spec) -> tuple[Spec, ...]:  # type: ignore[override] # two inputs
+        rest = g.dims[: self.axis] + g.dims[self.axis + indices.rank :]
+        rows = g.with_dims((indices.size, *rest))
+        return (rows, rows)
+
+    def forward(self, g: Array, indices: Array, out: Any = None, scratch: Any = None) -> Array:  # type: ignore[override] # two inputs
+        before, after = g.shape[: self.axis], g.shape[self.axis + indices.ndim :]
+        if out is None:
+            out = np.empty((*before, self.size, *after), g.dtype)  # type: ignore[arg-type] # bound to a number
+        out[...] = 0
+        if indices.size == 0 or g.size == 0:
+            return np.asarray(out)
+        flat = indices.reshape(-1)
+        order = np.argsort(flat, kind="stable")
+        ranked = flat[order]
+        starts = np.flatnonzero(np.concatenate(([True], ranked[1:] != ranked[:-1])))
+        rows = np.moveaxis(g.reshape((*before, flat.size, *after)), self.axis, 0)
+        np.take(rows, order, axis=0, out=scratch[0], mode="clip")
+        total = np.add.reduceat(scratch[0], starts, axis=0, out=scratch[1][: starts.size])
+        np.moveaxis(out, self.axis, 0)[ranked[starts]] = total
+        return np.asarray(out)
+
+    def vjp(self, g: Any, ins: tuple[Any, ...], out: Any) -> tuple[Any, ...]:
+        return apply(Gather(self.axis), g, ins[1]), None
+
+    def lower(self, b: Builder, ins: Sequence[str], outs: Sequence[str]) -> None:
+        g, indices = b.spec(ins[0]), b.spec(ins[1])
+        taken = range(self.axis, self.axis + indices.rank)
+        front = [*taken, *(a for a in range(g.rank) if a not in taken)]
+        updates = ins[0] if self.axis == 0 else b.emit("Transpose", ins[0], perm=front)
+        dims = self.infer(g, indices).dims
+        rest = [a for a in range(len(dims)) if a != self.axis]
+        zero = b.emit("Expand", b.constant(0, g.dtype), b.sizes([self.size, *(dims[a] for a in rest)]))
+        wide = b.emit("Unsqueeze", b.emit("Cast", ins[1], to="int64"), b.constant([-1]))
+        if self.axis == 0:
+            b.node("ScatterND", [zero, wide, updates], outs, reduction="add")
+        else:
+            added = b.emit("ScatterND", zero, wide, updates, reduction="add")
+            b.node("Transpose", [added], outs, perm=[int(a) for a in np.argsort([self.axis, *rest])])
+
+
+@dataclass(frozen=True)
+class OneHot(Op):
+    """1 at the index, 0 elsewhere, along a new last axis; an index outside [0, n) gives zeros.    (b,) -> (b, n)"""
+
+    classes: int
+    dtype: str
+    differentiable = False
+
+    def infer(self, indices: Spec) -> Spec:  # type: ignore[override] # one input
+        if indices.dtype.kind not in "iu":
+            raise DtypeError(f"one_hot needs integers, got {indices.dtype}")
+        return Spec((*indices.dims, self.classes), np.dtype(self.dtype))
+
+    def forward(self, indices: Array, out: Any = None) -> Array:  # type: ignore[override] # one input
+        hit = indices[..., None] == np.arange(self.classes, dtype=indices.dtype)
+        if out is None:
+            return hit.astype(self.dtype)
+        np.copyto(out, hit)
+        return np.asarray(out)
+
+    def lower(self, b: Builder, ins: Sequence[str], outs: Sequence[str]) -> None:
+        wide = b.emit("Unsqueeze", b.emit("Cast", ins[0], to="int64"), b.constant([-1]))
+        hit = b.emit("Equal", wide, b.constant(list(range(self.classes))))
+        b.node("Cast", [hit], outs, to=self.dtype)
+
+
+# functions
+
+
+def take(x: Any, indices: Any, axis: int = 0) -> Any:
+    """Slices of x along `axis`, picked by integers."""
+    x, indices = as_value(x), as_value(indices)
+    if is_float(spec_of(indices).dtype):
+        raise DtypeError(f"take needs integer indices, got {spec_of(indices).dtype}")
+    return apply(Gather(axis_of(axis, spec_of(x).rank)), x, indices)
+
+
+def one_hot(x: Any, num_classes: int, dtype: Any = None) -> Any:
+    """1 at the index, 0 elsewhere, along a new last axis."""
+    x = as_value(x)
+    x = cast(x, "int64") if is_float(spec_of(x).dtype) else x
+    return apply(OneHot(num_classes, as_dtype(dtype).name), x)
+
+
+def getitem(x: Any, key: Any) -> Any:
+    """x[key] for integers, slices, None and ...; an integer value picks one row of the first axis."""
+    x = as_value(x)
+    keys = list(key) if isinstance(key, tuple) else [key]
+    named = sum(k is not None and k is not Ellipsis for k in keys)
+    if named > spec_of(x).rank:
+        raise ShapeError(f"{named} indices for a value of shape {show(spec_of(x).dims)}")
+    if Ellipsis in [k for k in keys if k is Ellipsis]:
+        place = next(i for i, k in enumerate(keys) if k is Ellipsis)
+        keys[place : place + 1] = [slice(None)] * (spec_of(x).rank - named)
+    axis, dims_kept = 0, []
+    for k in keys:
+        if k is None:
+            dims_kept.append(None)
+            continue
+        x, keep = _index_axis(x, axis, k)
+        dims_kept.append(axis if keep else -1)
+        axis += 1
+    dims_kept += list(range(axis, spec_of(x).rank))
+    sizes = spec_of(x).dims
+    wanted = tuple(1 if d is None else sizes[d] for d in dims_kept if d != -1)
+    return x if wanted == sizes else apply(Reshape(wanted), x)
+
+
+def _index_axis(x: Any, axis: int, key: Any) -> tuple[Any, bool]:
+    """One axis indexed; and whether the axis stays."""
+    size = spec_of(x).dims[axis]
+    if isinstance(key, slice):
+        return _sliced(x, axis, key, size), True
+    if isinstance(key, int | np.integer):
+        start: Size = int(key) if key >= 0 else size + int(key)
+        if isinstance(size, int) and not -size <= key < size:
+            raise ShapeError(f"index {key} is outside axis {axis} of size {size}")
+        return apply(Slice(axis, start, start + 1, 1), x), False
+    if spec_of(as_value(key)).rank == 0:
+        return apply(Gather(axis), x, apply(Reshape((1,)), as_value(key))), False
+    raise ArgumentError(f"cannot index with {key!r}; use integers, slices, None, ... or ops.take")
+
+
+def _bound(value: Any, size: Size, missing: Size) -> Size:
+    if value is None:
+        return missing
+    value = getattr(value, "size_of", value)
+    if isinstance(value, Dimension):
+        return value
+    number = int(value)
+    if isinstance(size, int):
+        return min(max(number + size if number < 0 else number, 0), size)
+    return size + number if number < 0 else number
+
+
+def _sliced(x: Any, axis: int, key: slice, size: Size) -> Any:
+    step = 1 if key.step is None else int(key.step)
+    if step < 0:
+        if key.start is not None or key.stop is not None:
+            raise ArgumentError("a slice with a negative step must be [::-step]; slice first, then reverse")
+        x = apply(Flip(axis), x)
+        return x if step == -1 else apply(Slice(axis, 0, size, -step), x)
+    start, stop = _bound(key.start, size, 0), _bound(key.stop, size, size)
+    if isinstance(start, int) and isinstance(stop, int) and stop < start:
+        stop = start
+    if start == 0 and stop == size and step == 1:
+        return x
+    return apply(Slice(axis, start, stop, step), x)
+
+
+FAMILY: Sequence[type[Op]] = (Gather, AddRows, OneHot)

@@ -1,0 +1,5 @@
+"""Floor 2b: plans, which run graphs."""
+
+from graphkit.runtime.plan import Plan
+
+__all__ = ["Plan"]

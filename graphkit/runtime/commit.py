@@ -1,0 +1,135 @@
+"""The last block of a plan: new state over old, piece by piece, with Ctrl-C waiting outside."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from graphkit.core.dtypes import Array
+from graphkit.core.spec import Spec
+from graphkit.graph.graph import Graph
+from graphkit.runtime.schedule import Group, Step, group
+
+PIECE = 16384
+
+
+class Commit:
+    """Runs the late steps and writes each variable that was assigned."""
+
+    def __init__(self, late: Sequence[Step], graph: Graph, arrays: dict[int, Array]) -> None:
+        self._updates = graph.updates
+        self.variables = [variable for variable, _ in graph.updates]
+        self.calls: list[Callable[[], Any]] = []
+        self._arrays = arrays
+        self._targets = {id(value): variable for variable, value in graph.updates}
+        self._state = {id(variable): id(symbol) for variable, symbol in graph.states}
+        self._save_old()
+        numbers, groups = group(late)
+        self._readers: dict[int, list[Step]] = {}
+        for step in late:
+            for value in step.node.inputs:
+                self._readers.setdefault(id(value), []).append(step)
+        written: set[int] = set()
+        for step in numbers:
+            arrays[id(step.node.outputs[0])] = np.empty((), step.specs[0].dtype)
+            self._call(step, None, arrays[id(step.node.outputs[0])])
+        for home in groups:
+            self._bind_group(home, written)
+        for variable, value in graph.updates:
+            if id(variable) not in written:
+                source = arrays[id(value)] if id(value) in arrays else np.asarray(value)
+                self.calls.append(partial(np.copyto, variable.array, source))
+
+    def _save_old(self) -> None:
+        """A variable that takes another's old value takes it from a copy made before anything is written."""
+        for _, value in self._updates:
+            array = self._arrays.get(id(value))
+            if array is not None and any(np.may_share_memory(array, v.array) for v in self.variables):
+                self._arrays[id(value)] = np.empty_like(array)
+                self.calls.append(partial(np.copyto, self._arrays[id(value)], array))
+
+    def _bind_group(self, home: Group, written: set[int]) -> None:
+        """Calls for each piece: temporary results in one small buffer each, new state in place where that is safe."""
+        size = int(np.prod(home.shape, dtype=np.int64))
+        outs: dict[int, Array] = {}
+        for step in home.steps:
+            symbol = step.node.outputs[0]
+            variable = self._targets.get(id(symbol))
+            if variable is not None and self._may_overwrite(home, step, variable):
+                outs[id(symbol)] = variable.array.reshape(-1)
+                written.add(id(variable))
+            elif variable is not None:
+                outs[id(symbol)] = np.empty(size, step.specs[0].dtype)
+            else:
+                outs[id(symbol)] = np.empty(min(size, PIECE), step.specs[0].dtype)
+            if outs[id(symbol)].size == size:
+                self._arrays[id(symbol)] = outs[id(symbol)].reshape(home.shape)
+        for start in range(0, size, PIECE):
+            piece = slice(start, min(start + PIECE, size))
+            for step in home.steps:
+                self._call(step, piece, outs[id(step.node.outputs[0])], outs)
+
+    def _call(self, step: Step, piece: slice | None, out: Array, outs: dict[int, Array] | None = None) -> None:
+        ins = []
+        for value in step.node.inputs:
+            array = (outs or {}).get(id(value))
+            array = self._arrays[id(value)] if array is None else array
+            ins.append(array if piece is None or array.size == 1 else _cut(array, piece))
+        extra: dict[str, Any] = {}
+        if piece is not None:
+            out = _cut(out, piece)
+        scratch = step.op.scratch(*(Spec(a.shape, a.dtype) for a in ins))
+        if scratch:
+            extra["scratch"] = tuple(np.empty(tuple(s.dims), s.dtype) for s in scratch)  # type: ignore[arg-type] # numbers
+        self.calls.append(partial(step.op.forward, *ins, out=out, **extra))
+
+    def _may_overwrite(self, home: Group, step: Step, variable: Any) -> bool:
+        """Whether no one reads the old value of `variable` once this step has written the new one."""
+        if variable.dtype != step.specs[0].dtype or variable.array.shape != step.shape:
+            return False
+        if len([v for v in self._targets.values() if v is variable]) != 1 or variable.array.size == 0:
+            return False
+        inputs = [i for i, x in enumerate(step.node.inputs) if id(x) == self._state.get(id(variable))]
+        if any(i not in step.op.overwrites for i in inputs):
+            return False
+        place = home.steps.index(step)
+        before = {id(s) for s in home.steps[: place + 1]}
+        old = self._state.get(id(variable))
+        return all(id(reader) in before for reader in self._readers.get(old or 0, []))
+
+    def run(self) -> None:
+        """Writes the new state."""
+        for variable in self.variables:
+            variable.release()
+        for call in self.calls:
+            call()
+
+
+def _cut(array: Array, piece: slice) -> Array:
+    """The piece of a whole array, or as much of a small buffer as the piece is long."""
+    flat = array.reshape(-1)
+    return flat[piece] if flat.size > PIECE else flat[: piece.stop - piece.start]
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Holds Ctrl-C back until the block is done, then lets it through."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    waiting: list[tuple[int, FrameType | None]] = []
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, lambda number, frame: waiting.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before if before is not None else signal.SIG_DFL)
+    if waiting and callable(before):
+        before(*waiting[0])

@@ -1,0 +1,90 @@
+"""A compiled function: traced once for each kind of input, planned once for each set of sizes."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+from graphkit.core.dimension import Dimension
+from graphkit.core.dtypes import Array
+from graphkit.core.errors import ShapeError
+from graphkit.core.spec import Spec, show
+from graphkit.graph.graph import Graph
+from graphkit.graph.trace import run as trace
+from graphkit.runtime.plan import Plan
+
+PLANS = 8
+
+
+def sizes_of(specs: Sequence[Spec], arrays: Sequence[Array], names: Sequence[str]) -> dict[str, int]:
+    """The number of each named dimension; ShapeError when two inputs disagree or a size is not the declared one."""
+    sizes: dict[str, int] = {}
+    owner: dict[str, str] = {}
+    for spec, array, name in zip(specs, arrays, names, strict=True):
+        if len(spec.dims) != array.ndim:
+            raise ShapeError(f"{name!r} has shape {show(array.shape)}, expected {show(spec.dims)}")
+        for dim, size in zip(spec.dims, array.shape, strict=True):
+            if isinstance(dim, int) and dim != size:
+                raise ShapeError(f"{name!r} has shape {show(array.shape)}, expected {show(spec.dims)}")
+            label = str(dim) if isinstance(dim, Dimension) and dim == Dimension.named(str(dim)) else None
+            if label is None:
+                continue
+            if sizes.setdefault(label, size) != size:
+                raise ShapeError(f"{label} of {owner[label]} is {sizes[label]}, of {name} is {size}")
+            owner.setdefault(label, name)
+    return sizes
+
+
+class Compiled:
+    """`function(*symbols) -> values` as graphs and plans. Safe to call from many threads.
+
+    function: pure but for its reads and assigns of variables. exclusive: it changes state, so calls take turns.
+    """
+
+    def __init__(self, function: Callable[..., Sequence[Any]], names: Sequence[str]) -> None:
+        self.function = function
+        self.names = list(names)
+        self.traces = 0
+        self._graphs: dict[Hashable, Graph] = {}
+        self._plans: OrderedDict[Hashable, list[Plan]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def graph(self, specs: Sequence[Spec]) -> Graph:
+        """The graph for inputs of these specs, traced at the first call."""
+        key = tuple(specs)
+        with self._lock:
+            if key not in self._graphs:
+                self._graphs[key] = trace(self.function, specs, may_create=self.traces == 0)[0]
+                self.traces += 1
+            return self._graphs[key]
+
+    def acquire(self, specs: Sequence[Spec], shapes: Sequence[Array]) -> tuple[Hashable, Plan]:
+        """A plan for arrays of these sizes that no one else is using; give it back with `release`."""
+        key = (tuple(specs), tuple(a.shape for a in shapes))
+        with self._lock:
+            free = self._plans.get(key)
+            if free:
+                self._plans.move_to_end(key)
+                return key, free.pop()
+        graph = self.graph(specs)
+        return key, Plan(graph, sizes_of(specs, shapes, self.names))
+
+    def release(self, key: Hashable, plan: Plan) -> None:
+        """Makes a plan free for the next call; the least recently used ones are dropped."""
+        with self._lock:
+            self._plans.setdefault(key, []).append(plan)
+            self._plans.move_to_end(key)
+            while len(self._plans) > PLANS:
+                self._plans.popitem(last=False)
+
+    def __call__(self, specs: Sequence[Spec], arrays: Sequence[Array]) -> list[Array]:
+        """Runs it on arrays; the results are the caller's own."""
+        key, plan = self.acquire(specs, arrays)
+        try:
+            for buffer, array in zip(plan.inputs, arrays, strict=True):
+                buffer[...] = array
+            return plan.run()
+        finally:
+            self.release(key, plan)
