@@ -145,6 +145,11 @@ class Op:
                 found = mask if found is None or found is mask else found & mask  # type: ignore[operator] # operators are mixed in above
         return found
 
+    @property
+    def free(self) -> bool:
+        """Whether a field holds a size that is not known yet."""
+        return any(_free(getattr(self, item.name)) for item in fields(self))
+
     def bind(self, sizes: Mapping[str, int]) -> Op:
         """The same op with numbers for the names in its sizes."""
         changes = {}
@@ -154,6 +159,10 @@ class Op:
             if bound is not value:
                 changes[item.name] = bound
         return replace(self, **changes) if changes else self
+
+
+def _free(value: Any) -> bool:
+    return isinstance(value, Dimension) or (isinstance(value, tuple) and any(isinstance(v, Dimension) for v in value))
 
 
 def _bound(value: Any, sizes: Mapping[str, int]) -> Any:
@@ -177,7 +186,7 @@ def infer_all(op: Op, specs: Sequence[Spec]) -> tuple[Spec, ...]:
     return (found,) if isinstance(found, Spec) else tuple(found)
 
 
-def _interpreter(inputs: Sequence[Any], trace: Any) -> Interpreter:
+def _interpreter(op: Op, inputs: Sequence[Any], trace: Any) -> Interpreter:
     symbolic = None
     for value in inputs:
         if isinstance(value, Value):
@@ -186,7 +195,7 @@ def _interpreter(inputs: Sequence[Any], trace: Any) -> Interpreter:
             elif trace is not None and value.interpreter is None and getattr(value, "is_variable", False):
                 symbolic = trace
     if symbolic is None:
-        return EAGER
+        return trace if trace is not None and op.free else EAGER  # type: ignore[no-any-return] # an Interpreter
     return trace if trace is not None else symbolic  # type: ignore[no-any-return] # both are Interpreters
 
 
@@ -197,7 +206,7 @@ def apply(op: Op, *inputs: Any) -> Any:
     Gives the public outputs: one value, or a tuple where the op has several.
     """
     context = current()
-    ins, outs = _interpreter(inputs, context.trace).process(op, inputs)
+    ins, outs = _interpreter(op, inputs, context.trace).process(op, inputs)
     for recorder in context.recorders:
         recorder.note(op, ins, outs)
     public = outs[: op.outputs]

@@ -66,6 +66,7 @@ def _padded(b: Builder, name: str, axis: int, rank: int, missing: str) -> str:
 def lower_lstm(b: Builder, ins: Sequence[str], outs: Sequence[str], sequences: bool) -> None:
     """Writes the LSTM op: outs are (sequence, h, c), or (h, c)."""
     x, h, c = ins[0], ins[4], ins[5]
+    time = b.spec(x).dims[1]
     units = int(b.spec(ins[2]).dims[0])  # type: ignore[arg-type] # units are a number
     rows = b.sizes([b.spec(x).dims[0]])
     free = not isinstance(b.spec(x).dims[0], int)
@@ -92,9 +93,13 @@ def lower_lstm(b: Builder, ins: Sequence[str], outs: Sequence[str], sequences: b
         last_h, last_c = cut(last_h, 1), cut(last_c, 1)
         y = cut(y, 2) if sequences else y
     ends = [b.emit("Squeeze", n, b.constant([0])) for n in (last_h, last_c)]
+    no_steps = ""
     if mask:
-        empty = b.emit("Unsqueeze", b.emit("Equal", lengths, b.constant(0)), b.constant([1]))
-        ends = [b.emit("Where", empty, s, e) for s, e in zip((h, c), ends, strict=True)]
+        no_steps = b.emit("Unsqueeze", b.emit("Equal", lengths, b.constant(0)), b.constant([1]))
+    elif not isinstance(time, int):
+        no_steps = b.emit("Equal", b.sizes([time]), b.constant([0]))
+    if no_steps:
+        ends = [b.emit("Where", no_steps, s, e) for s, e in zip((h, c), ends, strict=True)]
     if sequences:
         _sequence(b, y, h, count, outs[0], units)
     for end, name in zip(ends, outs[-2:], strict=True):

@@ -1,0 +1,93 @@
+"""A graph as an ONNX model: inputs, outputs and weights under the person's own names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from graphkit.core.dimension import Dimension
+from graphkit.core.errors import ArgumentError
+from graphkit.core.lazy import module
+from graphkit.core.op import spec_of
+from graphkit.export.builder import OnnxBuilder, value_info
+from graphkit.export.simplify import simplified
+from graphkit.graph.graph import Graph
+from graphkit.graph.symbol import Symbol
+
+OPSETS = range(17, 29)
+
+
+@dataclass
+class Converted:
+    """An ONNX model, and for each layer path the symbol and the ONNX value of its end."""
+
+    proto: Any
+    ends: dict[str, tuple[Symbol, str]]
+
+
+def check_opset(opset: int) -> int:
+    """The opset itself; ArgumentError with the supported range."""
+    newest = int(module("onnx").defs.onnx_opset_version())
+    if opset not in OPSETS or opset > newest:
+        raise ArgumentError(f"opset {opset} is not supported; choose one from {OPSETS[0]} to {min(OPSETS[-1], newest)}")
+    return opset
+
+
+def convert(
+    graph: Graph,
+    input_names: Sequence[str],
+    output_names: Sequence[str],
+    opset: int,
+    weight_names: Mapping[int, str],
+    metadata: Mapping[str, str] | None = None,
+) -> Converted:
+    """Writes the graph as an ONNX model.
+
+    weight_names: the name of each variable, by its id. The IR version is the lowest the opset allows.
+    """
+    helper = module("onnx").helper
+    b = OnnxBuilder(check_opset(opset))
+    for name in (*input_names, *output_names):
+        b.reserve(name)
+    for symbol, name in zip(graph.inputs, input_names, strict=True):
+        b.names[id(symbol)] = b.typed(name, symbol.spec)
+        for axis, dim in enumerate(symbol.spec.dims):
+            if isinstance(dim, Dimension):
+                b.sources.setdefault(str(dim), (name, axis))
+    for variable, symbol in graph.states:
+        name = weight_names.get(id(variable), variable.path)
+        b.reserve(name)
+        b.names[id(symbol)] = b.typed(name, symbol.spec)
+        b.arrays[name] = variable.array
+    late = _name_outputs(b, graph, output_names)
+    b.lower(graph.nodes())
+    for value, name in late:
+        b.node("Identity", [b._input(value)], [name])
+    infos = [
+        [value_info(n, s.spec) for n, s in zip(input_names, graph.inputs, strict=True)],
+        [value_info(n, spec_of(v)) for n, v in zip(output_names, graph.outputs, strict=True)],
+    ]
+    nodes, initializers = simplified(b.nodes, b.initializers, set(output_names))
+    to_tensor = module("onnx").numpy_helper.from_array
+    tensors = [to_tensor(np.ascontiguousarray(a), name) for name, a in initializers.items()]
+    proto = helper.make_graph(nodes, "graphkit", *infos, initializer=tensors)
+    imports = [helper.make_opsetid("", opset)]
+    model = helper.make_model(
+        proto, opset_imports=imports, producer_name="graphkit", ir_version=helper.find_min_ir_version_for(imports)
+    )
+    helper.set_model_props(model, dict(metadata or {}))
+    return Converted(model, b.ends)
+
+
+def _name_outputs(b: OnnxBuilder, graph: Graph, names: Sequence[str]) -> list[tuple[Any, str]]:
+    """Gives each output symbol its public name; returns those that need an Identity of their own."""
+    late = []
+    for value, name in zip(graph.outputs, names, strict=True):
+        if isinstance(value, Symbol) and value.node is not None and id(value) not in b.names:
+            b.names[id(value)] = name
+        else:
+            late.append((value, name))
+    return late
