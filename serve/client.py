@@ -1,0 +1,188 @@
+"""The client: arrays in, arrays out, by the names the model declares."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+
+from serve.arrays import natural_datatype, wire_array
+from serve.datatypes import BY_NAME
+from serve.errors import Code, InternalError, InvalidArgumentError, ServerError, error_for
+from serve.messages import INFERENCE, service_methods
+from serve.status import FROM_GRPC
+from serve.tensors import Array, decode_raw, encode_raw
+
+_UNLIMITED = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+
+
+@dataclass(frozen=True)
+class TensorMetadata:
+    """One input or output of a model: `shape` has -1 for each free dimension."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ModelMetadata:
+    """What a model takes and gives, and its versions that are ready."""
+
+    name: str
+    versions: tuple[str, ...]
+    platform: str
+    inputs: tuple[TensorMetadata, ...]
+    outputs: tuple[TensorMetadata, ...]
+
+
+class Client:
+    """Calls one server; may be used from many threads, and as a context manager.
+
+    `address` is "host:port", `timeout` the seconds allowed for each call (None: no limit).
+    """
+
+    def __init__(self, address: str, timeout: float | None = 60.0) -> None:
+        self.address = address
+        self._timeout = timeout
+        self._channel = grpc.insecure_channel(address, options=_UNLIMITED)
+        self._methods = service_methods(INFERENCE)
+        self._calls: dict[str, Callable[..., Any]] = {
+            name: self._channel.unary_unary(
+                method.path,
+                request_serializer=method.request.SerializeToString,
+                response_deserializer=method.response.FromString,
+            )
+            for name, method in self._methods.items()
+        }
+        self._known: dict[tuple[str, str], ModelMetadata] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; calls under way end with CancelledError."""
+        self._channel.close()
+
+    def infer(
+        self,
+        model: str,
+        inputs: Mapping[str, Any],
+        outputs: Sequence[str] | None = None,
+        timeout: float | None = None,
+        version: str | int = "",
+    ) -> dict[str, Array]:
+        """Run a model on arrays, lists or numbers by input name; return arrays by output name.
+
+        Each value is sent as the datatype the model declares. Lists of Python numbers take it as
+        literals do; arrays of another type are cast only where every value survives exactly. BYTES
+        takes `str` and `bytes` and gives arrays of `str`. `outputs` chooses and orders the answer.
+        Raises ClientInputError for a value that cannot be sent unchanged, DeadlineExceededError
+        after `timeout` seconds, and the ServerError of the server's status for the rest.
+        """
+        number = str(version)
+        allowed = self._timeout if timeout is None else timeout
+        ends = None if allowed is None else time.monotonic() + allowed
+        known = self._known_metadata(model, number, allowed)
+        declared = {tensor.name: tensor.datatype for tensor in known.inputs}
+        request = self._methods["ModelInfer"].request(model_name=model, model_version=number)
+        for name, value in inputs.items():
+            datatype = BY_NAME.get(declared.get(name, "")) or natural_datatype(name, value)
+            array = wire_array(name, value, datatype)
+            request.inputs.add(name=name, datatype=datatype.name, shape=array.shape)
+            request.raw_input_contents.append(encode_raw(datatype, array))
+        for name in outputs or ():
+            request.outputs.add(name=name)
+        try:
+            left = None if ends is None else max(0.0, ends - time.monotonic())
+            response = self._call("ModelInfer", request, left)
+        except ServerError:
+            self._known.pop((model, number), None)  # the model may be another one by now
+            raise
+        return _arrays(response)
+
+    def metadata(
+        self, model: str, version: str | int = "", timeout: float | None = None
+    ) -> ModelMetadata:
+        """Ask for the model's inputs, outputs and ready versions.
+
+        Raises NotFoundError for an unknown model or version, UnavailableError for one not ready.
+        """
+        request = self._methods["ModelMetadata"].request(name=model, version=str(version))
+        allowed = self._timeout if timeout is None else timeout
+        response = self._call("ModelMetadata", request, allowed)
+        return ModelMetadata(
+            name=response.name,
+            versions=tuple(response.versions),
+            platform=response.platform,
+            inputs=_tensors(response.inputs),
+            outputs=_tensors(response.outputs),
+        )
+
+    def is_ready(self, model: str = "", version: str | int = "") -> bool:
+        """Whether the server, or that model of it, would answer; False where none is reached."""
+        name = "ModelReady" if model else "ServerReady"
+        fields = {"name": model, "version": str(version)} if model else {}
+        try:
+            response = self._call(name, self._methods[name].request(**fields), self._timeout)
+        except ServerError as error:
+            if error.code in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED):
+                return False
+            raise
+        return bool(response.ready)
+
+    def _known_metadata(self, model: str, version: str, timeout: float | None) -> ModelMetadata:
+        known = self._known.get((model, version))
+        if known is None:
+            known = self._known[model, version] = self.metadata(model, version, timeout)
+        return known
+
+    def _call(self, name: str, request: Any, timeout: float | None) -> Any:
+        try:
+            return self._calls[name](request, timeout=timeout)
+        except grpc.RpcError as error:
+            raise _server_error(error, self.address) from None
+
+
+def _server_error(error: Any, address: str) -> ServerError:
+    code = FROM_GRPC.get(error.code(), Code.UNKNOWN)
+    text = error.details() or ""
+    if code is Code.DEADLINE_EXCEEDED and text == "Deadline Exceeded":
+        text = f"no answer from {address} within the time allowed"
+    if code is Code.RESOURCE_EXHAUSTED and "larger than max" in text:
+        text += "; start the server with a larger --max-message-bytes, or send less at once"
+    return error_for(code, text)
+
+
+def _tensors(tensors: Any) -> tuple[TensorMetadata, ...]:
+    return tuple(
+        TensorMetadata(tensor.name, tensor.datatype, tuple(tensor.shape)) for tensor in tensors
+    )
+
+
+def _arrays(response: Any) -> dict[str, Array]:
+    raws = list(response.raw_output_contents)
+    if len(raws) != len(response.outputs):
+        raise InternalError(
+            f"expected {len(response.outputs)} raw outputs, got {len(raws)}: not this protocol"
+        )
+    arrays: dict[str, Array] = {}
+    for output, raw in zip(response.outputs, raws, strict=True):
+        try:
+            array = decode_raw(output.name, BY_NAME[output.datatype], tuple(output.shape), raw)
+        except (KeyError, InvalidArgumentError) as error:
+            raise InternalError(
+                f"the answer for output '{output.name}' is broken: {error}"
+            ) from error
+        arrays[output.name] = array.copy()
+    return arrays

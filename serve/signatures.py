@@ -1,0 +1,63 @@
+"""What a model takes and gives: named tensors with datatypes and dimensions.
+
+A signature knows neither the wire nor the runtime that will execute it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from serve.datatypes import Datatype
+
+DEFAULT_SIGNATURE = "serving_default"
+
+#: A fixed size, the name of a free dimension (equal names are equal sizes), or None: free.
+Dimension = int | str | None
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output; `dims` is None where the file declares no shape at all."""
+
+    name: str
+    datatype: Datatype
+    dims: tuple[Dimension, ...] | None
+
+    @property
+    def wire_shape(self) -> list[int]:
+        """The shape as metadata tells it: batch included, -1 for each free dimension.
+
+        An undeclared shape, for which the protocol has no word, reads [-1].
+        """
+        if self.dims is None:
+            return [-1]
+        return [size if isinstance(size, int) else -1 for size in self.dims]
+
+
+@dataclass(frozen=True)
+class Signature:
+    """One entry point of a model.
+
+    `id_ranges` gives, for an integer input that feeds a look-up, the lowest id and the first one
+    beyond the table.
+    """
+
+    name: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    id_ranges: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+    @cached_property
+    def input_specs(self) -> dict[str, TensorSpec]:
+        """The inputs by name, in declared order."""
+        return {spec.name: spec for spec in self.inputs}
+
+    @cached_property
+    def output_specs(self) -> dict[str, TensorSpec]:
+        """The outputs by name, in declared order."""
+        return {spec.name: spec for spec in self.outputs}
+
+
+def quoted(names: Mapping[str, object] | list[str]) -> str:
+    """Return the names for a sentence: `'title', 'body'`."""
+    return ", ".join(repr(name) for name in names) or "none"

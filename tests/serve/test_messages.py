@@ -1,0 +1,157 @@
+"""The wire contract: our descriptors against the sources and against the real client's."""
+
+import importlib.util
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+from google.protobuf import descriptor_pool
+
+from serve.messages import INFERENCE, message_class, service_methods
+
+ROOT = Path(__file__).resolve().parents[2]
+
+MESSAGES = [
+    "ServerLiveRequest",
+    "ServerLiveResponse",
+    "ServerReadyRequest",
+    "ServerReadyResponse",
+    "ModelReadyRequest",
+    "ModelReadyResponse",
+    "ServerMetadataRequest",
+    "ServerMetadataResponse",
+    "ModelMetadataRequest",
+    "ModelMetadataResponse",
+    "ModelMetadataResponse.TensorMetadata",
+    "InferParameter",
+    "InferTensorContents",
+    "ModelInferRequest",
+    "ModelInferRequest.InferInputTensor",
+    "ModelInferRequest.InferRequestedOutputTensor",
+    "ModelInferResponse",
+    "ModelInferResponse.InferOutputTensor",
+    "ModelConfigRequest",
+    "ModelConfigResponse",
+    "ModelConfig",
+    "ModelInput",
+    "ModelOutput",
+    "ModelVersionPolicy",
+    "ModelInstanceGroup",
+    "ModelParameter",
+    "ModelTransactionPolicy",
+    "RepositoryIndexRequest",
+    "RepositoryIndexResponse",
+    "RepositoryIndexResponse.ModelIndex",
+]
+
+BOTH = """
+import numpy as np
+{imports}
+ours = message_class("inference.ModelInferRequest")(model_name="m", id="7")
+theirs = service_pb2.ModelInferRequest.FromString(ours.SerializeToString())
+assert theirs.model_name == "m" and theirs.id == "7"
+assert message_class("inference.ModelInferRequest").FromString(theirs.SerializeToString()) == ours
+"""
+OURS = "import serve\nfrom serve.messages import message_class"
+THEIRS = "import tritonclient.grpc\nfrom tritonclient.grpc import service_pb2"
+
+WITHOUT_CLIENT = """
+import sys
+import google.protobuf, numpy as np, serve
+from serve.messages import ModelInferRequest
+assert google.protobuf.__version__.split(".")[0] == sys.argv[2], google.protobuf.__version__
+with serve.Client("127.0.0.1:" + sys.argv[1]) as client:
+    answer = client.infer("f1", {"a": [[1, 2, 3]], "b": [[1, 1]]})
+assert answer["s"].tolist() == [[6]] and answer["d"].tolist() == [[0, 1]]
+"""
+
+
+def test_stored_descriptors_are_what_the_sources_say():
+    pytest.importorskip("grpc_tools")
+    spec = importlib.util.spec_from_file_location("proto_build", ROOT / "proto" / "build.py")
+    build = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(build)
+    assert build.TARGET.read_bytes() == build.build() == build.build()
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_fields_equal_the_real_clients(name):
+    pytest.importorskip("tritonclient.grpc")
+    theirs = descriptor_pool.Default().FindMessageTypeByName(f"inference.{name}")
+    known = {field.number: field for field in theirs.fields}
+    for field in message_class(f"inference.{name}").DESCRIPTOR.fields:
+        other = known[field.number]
+        assert (field.name, field.type, field.is_repeated) == (
+            other.name,
+            other.type,
+            other.is_repeated,
+        )
+        oneof = field.containing_oneof and field.containing_oneof.name
+        assert oneof == (other.containing_oneof and other.containing_oneof.name)
+        if field.enum_type:
+            assert {(value.name, value.number) for value in field.enum_type.values} == {
+                (value.name, value.number) for value in other.enum_type.values
+            }
+
+
+def test_table_of_messages_is_complete():
+    declared = set()
+    for method in service_methods(INFERENCE).values():
+        declared |= {method.request.DESCRIPTOR.full_name, method.response.DESCRIPTOR.full_name}
+    assert declared <= {f"inference.{name}" for name in MESSAGES}
+
+
+def test_nothing_is_registered_in_the_default_pool():
+    code = (
+        "import serve\nfrom google.protobuf import descriptor_pool\n"
+        "try:\n    descriptor_pool.Default().FindMessageTypeByName('inference.ModelInferRequest')\n"
+        "except KeyError:\n    print('absent')"
+    )
+    assert _python(code).stdout.strip() == "absent"
+
+
+@pytest.mark.parametrize("imports", [f"{OURS}\n{THEIRS}", f"{THEIRS}\n{OURS}"])
+def test_both_import_orders_work_in_one_process(imports):
+    pytest.importorskip("tritonclient.grpc")
+    assert _python(BOTH.format(imports=imports)).returncode == 0
+
+
+def test_importing_serve_loads_no_runtime():
+    code = "import sys, serve\nprint({'onnxruntime', 'onnx', 'typer'} & set(sys.modules))"
+    assert _python(code).stdout.strip() == "set()"
+
+
+@pytest.mark.slow
+def test_protobuf_7_serves_and_calls(tmp_path, onnx_models):
+    folder = tmp_path / "environment"
+    venv.create(folder, with_pip=True)
+    python = str(folder / "bin" / "python")
+    wanted = ["numpy", "onnx", "onnxruntime", "grpcio", "protobuf>=7,<8", "typer", "ml_dtypes"]
+    subprocess.run([python, "-m", "pip", "install", "-q", *wanted], check=True, timeout=540)
+    onnx_models.f1(tmp_path / "models" / "f1" / "1" / "model.onnx")
+    server = subprocess.Popen(
+        [python, "-m", "serve", str(tmp_path / "models"), "--port", "0"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        port = server.stdout.readline().strip().rpartition(":")[2]
+        subprocess.run([python, "-c", WITHOUT_CLIENT, port, "7"], cwd=ROOT, check=True, timeout=60)
+    finally:
+        server.terminate()
+        server.communicate(timeout=60)
+    assert server.returncode == 0
+
+
+def _python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
