@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -20,6 +22,16 @@ _KINDS = "bui"
 def default_float() -> np.dtype[Any]:
     """The dtype of new weights and of constants with no dtype of their own."""
     return np.dtype(_default_float.get())
+
+
+@contextmanager
+def default_float_is(name: str) -> Iterator[None]:
+    """Another default float for the length of a `with` block."""
+    token = _default_float.set(name)
+    try:
+        yield
+    finally:
+        _default_float.reset(token)
 
 
 def as_dtype(dtype: Any) -> np.dtype[Any]:

@@ -175,7 +175,7 @@ class Layer:
                 return record(self, args, kwargs)
         return self.run(args, kwargs)
 
-    def run(self, args: tuple[Any, ...], kwargs: dict[str, Any], scope: bool = True) -> Any:
+    def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Calls `call` with training, masks and the layer's name in place; what replay and traces use."""
         context = current()
         kwargs = dict(kwargs)
@@ -188,7 +188,7 @@ class Layer:
         inputs = args[0] if args else next(iter(kwargs.values()), None)
         if "mask" in self._call_arguments and kwargs.get("mask") is None and args:
             kwargs["mask"] = _masks(inputs)
-        path = (*context.scope, self.name) if scope else context.scope
+        path = context.scope if context.root is self else (*context.scope, self.name)
         with changed(scope=path, training=training):
             try:
                 self._ensure_built(args, kwargs)

@@ -1,0 +1,28 @@
+"""From the name a person gives, such as "adam" or "he_normal", to the thing of that name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from graphkit.core.errors import ArgumentError
+
+
+def snake_case(name: str) -> str:
+    """MeanSquaredError -> mean_squared_error"""
+    apart = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", apart).lower()
+
+
+def find(kind: str, name: str, table: Mapping[str, Any]) -> Any:
+    """What `table` has under the name, else under its lower case; ArgumentError lists the near names."""
+    found = table.get(name, table.get(name.lower()))
+    if found is not None:
+        return found
+    near = get_close_matches(name.lower(), sorted(table), n=3, cutoff=0.5)
+    hint = (
+        f"did you mean {' or '.join(map(repr, near))}?" if near else f"known are {', '.join(sorted(table))}"
+    )
+    raise ArgumentError(f"unknown {kind} {name!r}; {hint}")

@@ -1,0 +1,62 @@
+"""From a model to the exporter: its traced inference graph, the names of its inputs, outputs and weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphkit.core import tree
+from graphkit.core.context import changed
+from graphkit.core.errors import ExportError
+from graphkit.export.exporter import Source, export
+from graphkit.graph.trace import run as trace
+from graphkit.layers.layer import Layer
+
+
+def weight_names(model: Any) -> dict[int, str]:
+    """A path for each variable, by its id: layer/weight, nested layers in front; each name once."""
+    found: dict[int, str] = {}
+    taken: set[str] = set()
+
+    def visit(layer: Layer, path: tuple[str, ...]) -> None:
+        for variable in layer.own_weights():
+            name = "/".join((*path, variable.name))
+            number = 1
+            while name in taken:
+                name = "/".join((*path, f"{variable.name}_{number}"))
+                number += 1
+            if id(variable) not in found:
+                taken.add(name)
+                found[id(variable)] = name
+        for inner in layer.sublayers():
+            visit(inner, (*path, inner.name))
+
+    visit(model, ())
+    return found
+
+
+def inference_source(model: Any) -> Source:
+    """The model's inference graph over its declared inputs, ready to export."""
+    specs = model.input_specs
+    if specs is None:
+        raise ExportError(
+            f"{model.name!r} is a subclass and declares no inputs; wrap it: "
+            "x = Input(shape, name=...); Model(x, model(x)).export(path)"
+        )
+
+    def function(*symbols: Any) -> Any:
+        with changed(root=model, training=False):
+            outputs = model(list(symbols) if len(symbols) > 1 else symbols[0], training=False)
+        return tree.leaves(outputs)
+
+    graph, _ = trace(function, [spec for _, spec in specs])
+    return Source(graph, [name for name, _ in specs], list(model.output_names), weight_names(model), model.name)
+
+
+def export_model(model: Any, path: Any, opset: int, verify: bool) -> Any:
+    """Writes and checks the file; see `Model.export`."""
+
+    def answers(feeds: list[Any]) -> list[Any]:
+        x = dict(zip(model.input_names, feeds, strict=True))
+        return tree.leaves(model.predict(x, batch_size=max(1, len(feeds[0]))))
+
+    return export(inference_source(model), path, opset, answers if verify else None)

@@ -1,0 +1,184 @@
+"""A functional model's graph: its inputs and outputs in the person's structure, its layers in Keras's order."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from graphkit.core import tree
+from graphkit.core.dimension import Dimension
+from graphkit.core.errors import ArgumentError, ShapeError
+from graphkit.core.op import Value, spec_of
+from graphkit.core.spec import Spec, show
+from graphkit.graph.graph import nodes_between, replay
+from graphkit.graph.symbol import Node, Symbol
+from graphkit.layers.call import LayerCall
+from graphkit.layers.layer import Layer
+from graphkit.ops import cast, convert_to_tensor
+
+
+class Functional:
+    """Built once from symbols; `replay` calls the layers again on values."""
+
+    def __init__(self, inputs: Any, outputs: Any) -> None:
+        self.inputs, self.outputs = inputs, outputs
+        self.input_symbols = _symbols(inputs, "inputs")
+        self.output_symbols = _symbols(outputs, "outputs")
+        for symbol in self.input_symbols:
+            if getattr(symbol, "layer", None) is None:
+                raise ArgumentError(f"{symbol!r} is no Input; a model begins at values made by Input(...)")
+        twice = [n for n, c in Counter(s.name for s in self.input_symbols).items() if c > 1]
+        if twice:
+            raise ArgumentError(f"two inputs are named {twice[0]!r}; give each Input a name of its own")
+        self.nodes, missing = nodes_between(self.input_symbols, self.output_symbols)
+        if missing:
+            names = ", ".join(repr(s.name or str(s)) for s in missing)
+            raise ArgumentError(f"the outputs depend on {names}, which are not among the model's inputs")
+        self.layers = _layers(self.input_symbols, *_keras_order(outputs))
+        self.input_names = _keys(inputs) or [s.name for s in self.input_symbols]
+        self.output_names = _keys(outputs) or _unique([_output_name(s) for s in self.output_symbols])
+
+    def input_specs(self) -> list[tuple[str, Spec]]:
+        """Name and spec of each input; int64 where no dtype was given and only look-ups use it."""
+        specs = []
+        for name, symbol in zip(self.input_names, self.input_symbols, strict=True):
+            whole = not symbol.layer.declared and self.only_looked_up(symbol)  # type: ignore[attr-defined] # an input
+            specs.append((name, symbol.spec.with_dtype("int64") if whole else symbol.spec))
+        return specs
+
+    def only_looked_up(self, symbol: Symbol) -> bool:
+        """Whether the input feeds nothing but layers that take whole numbers."""
+        users = [n for n in self.nodes if any(x is symbol for x in n.inputs)]
+        return bool(users) and all(_takes_whole_numbers(n, symbol) for n in users)
+
+    def match(self, given: Any) -> list[Any]:
+        """The values in the order of the inputs: from a dict by name, from a list by position, or the one."""
+        names = self.input_names
+        if isinstance(given, dict):
+            if set(given) != set(names):
+                raise ArgumentError(f"inputs {sorted(given)} given, expected {names}")
+            return [given[n] for n in names]
+        values = tree.leaves(given)
+        if len(values) != len(names):
+            raise ArgumentError(f"{len(values)} inputs given, expected {len(names)}: {', '.join(names)}")
+        return values
+
+    def replay(self, given: Any) -> Any:
+        """The outputs, in their structure, for other values of the inputs."""
+        values: dict[int, Any] = {}
+        for name, symbol, value in zip(self.input_names, self.input_symbols, self.match(given), strict=True):
+            values[id(symbol)] = _checked(name, symbol, value)
+        replay(self.nodes, values)
+        found = [values.get(id(s), s) for s in self.output_symbols]
+        return tree.rebuild(self.outputs, iter(found))
+
+
+def _symbols(structure: Any, what: str) -> list[Symbol]:
+    leaves = tree.leaves(structure)
+    if not leaves:
+        raise ArgumentError(f"a model needs {what}")
+    for leaf in leaves:
+        if not isinstance(leaf, Symbol):
+            raise ArgumentError(f"the model's {what} hold a {type(leaf).__name__}; they must be symbols")
+    return leaves
+
+
+def _checked(name: str, symbol: Symbol, value: Any) -> Any:
+    value = value if isinstance(value, Value) else convert_to_tensor(value)
+    have, want = spec_of(value), symbol.spec
+    fits = have.rank == want.rank and all(
+        d == n or isinstance(d, Dimension) or isinstance(n, Dimension)
+        for d, n in zip(want.dims, have.dims, strict=True)
+    )
+    if not fits:
+        raise ShapeError(f"input {name!r} has shape {show(have.dims)}, expected {show(want.dims)}")
+    declared = symbol.layer.declared  # type: ignore[attr-defined] # an input
+    return cast(value, want.dtype) if declared and have.dtype != want.dtype else value
+
+
+def _takes_whole_numbers(node: Node, symbol: Symbol) -> bool:
+    if not isinstance(node.op, LayerCall):
+        return False
+    layer = node.op.layer
+    graph = getattr(layer, "functional", None)
+    if graph is not None:
+        inner = [s for s, x in zip(graph.input_symbols, node.inputs, strict=False) if x is symbol]
+        return all(graph.only_looked_up(s) for s in inner)
+    return bool(getattr(layer, "whole_numbers", False))
+
+
+def _keys(structure: Any) -> list[str]:
+    flat = isinstance(structure, dict) and not any(isinstance(v, dict | list | tuple) for v in structure.values())
+    return [str(k) for k in structure] if flat else []
+
+
+def _output_name(symbol: Symbol) -> str:
+    node = symbol.node
+    if node is None:
+        return symbol.name
+    return node.op.layer.name if isinstance(node.op, LayerCall) else node.op.name.lower()
+
+
+def _unique(names: list[str]) -> list[str]:
+    seen: Counter[str] = Counter()
+    found = []
+    for name in names:
+        found.append(name if not seen[name] else f"{name}_{seen[name]}")
+        seen[name] += 1
+    return found
+
+
+def _keras_order(outputs: Any) -> tuple[list[Any], list[Any]]:
+    """Nodes and inputs of a depth-first walk from the outputs, dict outputs by sorted key: as finished, as met."""
+    order: list[Any] = []
+    met: list[Any] = []
+    done: set[int] = set()
+    for output in _sorted_leaves(outputs):
+        waiting: list[tuple[Any, bool]] = [(output.node or output, False)]
+        while waiting:
+            item, finished = waiting.pop()
+            if finished:
+                order.append(item)
+            elif id(item) not in done:
+                done.add(id(item))
+                met.append(item)
+                waiting.append((item, True))
+                parents = [x for x in item.inputs if isinstance(x, Symbol)] if isinstance(item, Node) else []
+                waiting.extend((p.node or p, False) for p in reversed(parents))
+    return order, met
+
+
+def _sorted_leaves(structure: Any) -> list[Any]:
+    if isinstance(structure, dict):
+        return [leaf for key in sorted(structure) for leaf in _sorted_leaves(structure[key])]
+    if isinstance(structure, list | tuple):
+        return [leaf for item in structure for leaf in _sorted_leaves(item)]
+    return [structure]
+
+
+def _layers(inputs: list[Symbol], order: list[Any], walk: list[Any]) -> list[Layer]:
+    """The layers by depth from the outputs, those of one depth in the order the walk met them."""
+    met: dict[int, int] = {}
+    operations: dict[int, Any] = {}
+    for item in walk:
+        met.setdefault(id(_operation(item)), len(met))
+    depth: dict[int, int] = {}
+    deepest: dict[int, int] = {}
+    for item in reversed(order):
+        operation = _operation(item)
+        operations[id(operation)] = operation
+        own = max(depth.get(id(item), 0), deepest.get(id(operation), 0))
+        depth[id(item)] = deepest[id(operation)] = own
+        for parent in (x for x in getattr(item, "inputs", ()) if isinstance(x, Symbol)):
+            above = parent.node or parent
+            depth[id(above)] = max(own + 1, depth.get(id(above), 0))
+    for symbol in inputs:
+        operations.setdefault(id(_operation(symbol)), _operation(symbol))
+    ranked = sorted(operations, key=lambda k: (-deepest.get(k, 0), met.get(k, -1)))
+    return [operations[k] for k in ranked if isinstance(operations[k], Layer)]
+
+
+def _operation(item: Node | Symbol) -> Any:
+    if isinstance(item, Symbol):
+        return item.layer  # type: ignore[attr-defined] # an input
+    return item.op.layer if isinstance(item.op, LayerCall) else item

@@ -1,0 +1,222 @@
+"""Model: a layer that can be trained, looked at, exported. Functional from inputs and outputs, or by subclassing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from graphkit.core.errors import ArgumentError, StateError
+from graphkit.core.spec import Spec
+from graphkit.layers.layer import Layer
+from graphkit.layers.naming import unique_name
+from graphkit.models.exporting import export_model
+from graphkit.models.functional import Functional
+from graphkit.models.summary import summary_text
+from graphkit.train import loop, metrics as _metrics
+from graphkit.train.callbacks import Callback, History
+from graphkit.train.trainer import Trainer
+
+
+class Model(Layer):
+    """A model of given inputs and outputs, or a subclass with a `call` of its own.
+
+    inputs, outputs: symbols, in lists or dicts; their structure is what calls, `fit` and `predict` take and give.
+    Raises ArgumentError when an output depends on an input that is not given.
+    """
+
+    def __init__(self, inputs: Any = None, outputs: Any = None, name: str | None = None, **kwargs: Any) -> None:
+        super().__init__(name=name or (None if inputs is None else _functional_name(type(self))), **kwargs)
+        self.functional: Functional | None = None
+        self._trainer: Trainer | None = None
+        self.stop_training = False
+        if inputs is not None:
+            self.functional = Functional(inputs, outputs)
+            self.built = True
+
+    # what it is
+
+    def call(self, inputs: Any, training: bool = False, mask: Any = None) -> Any:
+        """The outputs for values of the inputs; a subclass overrides it."""
+        if self.functional is None:
+            raise NotImplementedError(f"{type(self).__name__} must define call(self, inputs)")
+        return self.functional.replay(inputs)
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers of the first level."""
+        return self.functional.layers if self.functional is not None else self.sublayers()
+
+    def sublayers(self) -> list[Layer]:
+        """The layers it holds: those of its graph, then those in attributes."""
+        held = super().sublayers()
+        if self.functional is None:
+            return held
+        return list({id(x): x for x in [*self.functional.layers, *held]}.values())
+
+    @property
+    def input_specs(self) -> list[tuple[str, Spec]] | None:
+        """Name and spec of each declared input; None for a subclass."""
+        return None if self.functional is None else self.functional.input_specs()
+
+    @property
+    def input_names(self) -> list[str]:
+        """The names of the inputs, in declared order."""
+        return [] if self.functional is None else self.functional.input_names
+
+    @property
+    def output_names(self) -> list[str] | None:
+        """The names of the outputs, in declared order; None for a subclass."""
+        return None if self.functional is None else self.functional.output_names
+
+    @property
+    def inputs(self) -> list[Any]:
+        """The input symbols."""
+        return [] if self.functional is None else self.functional.input_symbols
+
+    @property
+    def outputs(self) -> list[Any]:
+        """The output symbols."""
+        return [] if self.functional is None else self.functional.output_symbols
+
+    def get_layer(self, name: str) -> Layer:
+        """The layer of that name; ArgumentError lists the names."""
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise ArgumentError(f"no layer named {name!r}; the layers are {', '.join(x.name for x in self.layers)}")
+
+    def summary(self, print_fn: Any = print) -> None:
+        """Prints the layers, their output shapes and parameters, with Keras's numbers."""
+        print_fn(summary_text(self))
+
+    # training
+
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        run_eagerly: bool = False,
+    ) -> None:
+        """Says how to train.
+
+        loss, metrics: names, instances or functions; for several outputs a dict by output name or a list in order.
+        run_eagerly: run steps op by op, for debugging. Raises ArgumentError for a name that is no output.
+        """
+        self._trainer = Trainer(self, optimizer, loss, loss_weights, metrics, weighted_metrics, run_eagerly)
+
+    def fit(
+        self, x: Any = None, y: Any = None, batch_size: int | None = None, epochs: int = 1, verbose: Any = "auto",
+        callbacks: Sequence[Callback] | None = None, validation_split: float = 0.0, validation_data: Any = None,
+        shuffle: bool = True, sample_weight: Any = None, initial_epoch: int = 0,
+    ) -> History:  # fmt: skip
+        """Trains for `epochs` passes over x and y; gives the History.
+
+        x: an array, a list in the order of the inputs, or a dict by input name; y alike for the outputs.
+        validation_split: the share of rows at the end that is held out. validation_data: (x, y[, sample_weight]).
+        sample_weight: one number a row, or a dict or list for several outputs; losses are divided by the rows, not by
+        the weights. verbose: 0 nothing, 1 a bar, 2 a line an epoch, "auto".
+        Raises StateError before `compile`, ArgumentError, ShapeError and DtypeError for data that do not fit.
+        """
+        return loop.fit(
+            self.trainer("fit"), x, y, batch_size, epochs, verbose, callbacks, validation_split, validation_data,
+            shuffle, sample_weight, initial_epoch,
+        )  # fmt: skip
+
+    def evaluate(
+        self, x: Any = None, y: Any = None, batch_size: int | None = None, verbose: Any = "auto",
+        sample_weight: Any = None, return_dict: bool = False,
+    ) -> Any:  # fmt: skip
+        """Loss and metrics over all rows: a list, one number if there is one, or a dict with return_dict."""
+        return loop.evaluate(self.trainer("evaluate"), x, y, batch_size, sample_weight, return_dict, verbose)
+
+    def predict(self, x: Any, batch_size: int | None = None, verbose: Any = "auto") -> Any:
+        """The outputs for all rows as NumPy arrays, in the structure of the outputs; no rows give empty arrays."""
+        return loop.predict(self.trainer(), x, batch_size)
+
+    def train_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
+        """One training step on these rows; gives the running means since `reset_metrics`."""
+        return self._on_batch("train", x, y, sample_weight, return_dict)
+
+    def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
+        """Loss and metrics of these rows; gives the running means since `reset_metrics`."""
+        return self._on_batch("test", x, y, sample_weight, return_dict)
+
+    def _on_batch(self, kind: str, x: Any, y: Any, sample_weight: Any, return_dict: bool) -> Any:
+        trainer = self.trainer(f"{kind}_on_batch")
+        feed = trainer.feeder(x, y, sample_weight)
+        logs = trainer.step(kind, feed).logs(slice(0, feed.rows))
+        return logs if return_dict else loop.listed(logs)
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """One training step on (x, y, sample_weight); override it for a step of your own."""
+        return self.trainer("train_step").train_step(data)
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        """One evaluation step on (x, y, sample_weight)."""
+        return self.trainer("test_step").test_step(data)
+
+    def predict_step(self, data: Any) -> Any:
+        """One prediction step on (x, None, None)."""
+        return self.trainer().predict_step(data)
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
+        """The compiled losses and the penalties, as one number."""
+        return self.trainer("compute_loss").compute_loss(y, y_pred, sample_weight)
+
+    def reset_metrics(self) -> None:
+        """All running means begin anew."""
+        self.trainer("reset_metrics").reset_metrics()
+
+    @property
+    def metrics(self) -> list[Any]:
+        """Every metric that training updates."""
+        return self.trainer("metrics").metrics
+
+    @property
+    def optimizer(self) -> Any:
+        """The compiled optimizer."""
+        return self.trainer("optimizer").optimizer
+
+    def own_metrics(self) -> list[Any]:
+        """The metrics held as attributes, such as a custom step's trackers."""
+        return [v for v in vars(self).values() if isinstance(v, _metrics.Metric)]
+
+    def trainer(self, asked: str = "") -> Trainer:
+        """What `compile` made; StateError when `asked` needs it and it was not called."""
+        if self._trainer is None or (asked and not self.compiled):
+            if asked:
+                raise StateError(
+                    f"{self.name}.{asked} needs a compiled model; call model.compile(optimizer=..., loss=...) first"
+                )
+            self._trainer = Trainer(self)
+            self._trainer.uncompiled = True
+        return self._trainer
+
+    @property
+    def compiled(self) -> bool:
+        """Whether `compile` was called."""
+        return self._trainer is not None and not self._trainer.uncompiled
+
+    def output_structure(self, step: Any) -> Any:
+        """The structure that `predict` gives its arrays in."""
+        return self.functional.outputs if self.functional is not None else step.structure[0]
+
+    # the file
+
+    def export(self, path: Any, opset: int = 20, verify: bool = True) -> Any:
+        """Writes the model as an ONNX file and checks it against `predict`; gives the report.
+
+        path: the file, in a folder that exists. opset: 17 to the newest onnx knows. verify=False skips the comparison.
+        Raises ExportError, and leaves the path as it was, when the file does not answer as the model does.
+        """
+        return export_model(self, path, opset, verify)
+
+
+def _functional_name(kind: type) -> str | None:
+    """Keras names functional models functional, functional_1 and so on."""
+    return unique_name("functional") if kind is Model else None

@@ -1,0 +1,68 @@
+"""Sequential: layers one after another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from graphkit.core.errors import ArgumentError
+from graphkit.core.op import spec_of
+from graphkit.graph.symbol import Symbol
+from graphkit.layers.input import Input, InputLayer
+from graphkit.layers.layer import Layer
+from graphkit.layers.naming import unique_name
+from graphkit.models.functional import Functional
+from graphkit.models.model import Model
+
+
+class Sequential(Model):
+    """Layers one after another. Begins with an Input, or takes its input's shape from the first call."""
+
+    def __init__(self, layers: Sequence[Any] | None = None, name: str | None = None) -> None:
+        super().__init__(name=name or unique_name("sequential"))
+        self._stack: list[Layer] = []
+        self._input: Symbol | None = None
+        for layer in layers or []:
+            self.add(layer)
+
+    def add(self, layer: Any) -> None:
+        """Puts a layer on top."""
+        if isinstance(layer, Symbol):
+            if self._stack or self._input is not None:
+                raise ArgumentError("an Input must be the first of a Sequential")
+            self._input = layer
+        elif isinstance(layer, InputLayer):
+            self.add(layer.symbol())
+        elif isinstance(layer, Layer):
+            if any(x.name == layer.name for x in self._stack):
+                raise ArgumentError(f"two layers of {self.name!r} are named {layer.name!r}; give one another name")
+            self._stack.append(layer)
+        else:
+            raise ArgumentError(f"Sequential takes layers, got a {type(layer).__name__}")
+        self._connect()
+
+    def _connect(self) -> None:
+        if self._input is None or not self._stack:
+            return
+        x: Any = self._input
+        for layer in self._stack:
+            x = layer(x)
+        self.functional = Functional(self._input, x)
+        self.built = True
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers, without the Input."""
+        return list(self._stack)
+
+    def build(self, input_shape: Any) -> None:
+        """Connects the layers for inputs of this shape (batch first, None where free)."""
+        if self.functional is None:
+            self._input = Input(shape=tuple(input_shape)[1:], name=unique_name("input_layer"))
+            self._connect()
+
+    def call(self, inputs: Any, training: bool = False, mask: Any = None) -> Any:
+        """The layers' outputs, one after another."""
+        if self.functional is None:
+            self.build((None, *spec_of(inputs).shape[1:]))
+        return super().call(inputs, training=training, mask=mask)

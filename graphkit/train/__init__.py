@@ -1,0 +1,1 @@
+"""Floor 4: losses, metrics, optimizers, callbacks, data and the trainer."""

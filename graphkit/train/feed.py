@@ -1,0 +1,122 @@
+"""One call's data: the arrays in flat order, their names and specs, and the way back to the person's structure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from graphkit.core import tree
+from graphkit.core.dtypes import Array, default_float
+from graphkit.core.errors import ArgumentError
+from graphkit.core.spec import Spec
+from graphkit.train.data import ShapeMemory, by_name, check_shape, rows_of, split_tail, to_array
+
+
+@dataclass
+class Feed:
+    """Arrays for steps. `structure` is (x, y, sample_weight) with an index into `arrays` at each leaf, or None."""
+
+    arrays: list[Array]
+    names: list[str]
+    specs: list[Spec]
+    structure: tuple[Any, Any, Any]
+
+    @property
+    def rows(self) -> int:
+        """How many samples there are."""
+        return self.arrays[0].shape[0] if self.arrays else 0
+
+    @property
+    def key(self) -> str:
+        """What tells one structure from another."""
+        return repr(self.structure)
+
+    def rebuild(self, values: Sequence[Any]) -> tuple[Any, Any, Any]:
+        """(x, y, sample_weight) with values in place of the arrays."""
+        return tuple(  # type: ignore[return-value] # three parts
+            tree.mapped(lambda i: None if i is None else values[i], part) for part in self.structure
+        )
+
+    def take(self, rows: Any) -> list[Array]:
+        """The given rows of each array."""
+        return [a[rows] for a in self.arrays]
+
+    def split(self, share: float) -> tuple[Feed, Feed]:
+        """All but the last `share` of the rows, and those."""
+        first, last = split_tail(self.arrays, share)
+        return (Feed(part, self.names, self.specs, self.structure) for part in (first, last))  # type: ignore[return-value] # two of them
+
+
+class Feeder:
+    """Makes feeds for one model: it knows the declared inputs and remembers the shapes of everything else.
+
+    inputs: name and spec of each declared input in order, or None for a model that declares none.
+    """
+
+    def __init__(self, inputs: list[tuple[str, Spec]] | None, output_names: list[str] | None) -> None:
+        self.inputs = inputs
+        self.output_names = output_names
+        self._memory = ShapeMemory()
+
+    def __call__(self, x: Any, y: Any = None, sample_weight: Any = None) -> Feed:
+        """Checks names, shapes, dtypes and row counts before anything runs."""
+        feed = Feed([], [], [], (None, None, None))
+        parts = (self._inputs(feed, x), self._targets(feed, y, "target"), self._targets(feed, sample_weight, "weight"))
+        rows_of(feed.arrays, feed.names)
+        feed.structure = parts
+        return feed
+
+    def _add(self, feed: Feed, name: str, array: Array, spec: Spec) -> int:
+        feed.arrays.append(array)
+        feed.names.append(name)
+        feed.specs.append(spec)
+        return len(feed.arrays) - 1
+
+    def _inputs(self, feed: Feed, x: Any) -> Any:
+        if self.inputs is None:
+            return self._free(feed, x, "x")
+        names = [name for name, _ in self.inputs]
+        given = by_name(x, names, "inputs")
+        places = []
+        for value, (name, spec) in zip(given, self.inputs, strict=True):
+            array = to_array(value, name, spec)
+            check_shape(array, spec, name)
+            places.append(self._add(feed, name, array, spec))
+        if isinstance(x, dict):
+            return dict(zip(names, places, strict=True))
+        return places if isinstance(x, list | tuple) and len(names) > 1 else places[0]
+
+    def _targets(self, feed: Feed, y: Any, what: str) -> Any:
+        if y is None:
+            return None
+        names = self.output_names
+        if isinstance(y, dict) and names is not None:
+            unknown = [k for k in y if k not in names]
+            if unknown:
+                raise ArgumentError(
+                    f"{what}s name {', '.join(map(repr, unknown))}, but the outputs are {', '.join(map(repr, names))}"
+                )
+        if isinstance(y, list | tuple) and names is not None and len(names) > 1 and len(y) != len(names):
+            raise ArgumentError(f"{len(y)} {what}s given for {len(names)} outputs: {', '.join(map(repr, names))}")
+        if isinstance(y, list) and (names is None or len(names) == 1) and not _holds_arrays(y):
+            y = np.asarray(y)
+        return self._free(feed, y, what if names is None or len(names) != 1 else f"{what} of {names[0]}")
+
+    def _free(self, feed: Feed, value: Any, prefix: str) -> Any:
+        if isinstance(value, dict):
+            return {k: self._free(feed, v, f"{prefix} {k}" if prefix != "x" else str(k)) for k, v in value.items()}
+        if isinstance(value, list | tuple) and _holds_arrays(value):
+            return type(value)(self._free(feed, v, f"{prefix}_{i}") for i, v in enumerate(value))
+        if value is None:
+            return None
+        array = to_array(value, prefix)
+        if array.dtype == np.float64:
+            array = array.astype(default_float())
+        return self._add(feed, prefix, array, self._memory.spec(prefix, array))
+
+
+def _holds_arrays(value: Sequence[Any]) -> bool:
+    return any(v is None or isinstance(v, dict) or np.ndim(v) > 0 and not isinstance(v, list) for v in value)

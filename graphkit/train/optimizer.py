@@ -1,0 +1,218 @@
+"""What all optimizers share: rate, step count, slots, clipping, weight decay. A leaf gives `update_step`."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from graphkit import ops
+from graphkit.core.errors import ArgumentError, ShapeError, StateError
+from graphkit.core.op import spec_of
+from graphkit.core.spec import show
+from graphkit.layers.identifiers import snake_case
+from graphkit.ops.random import apply_next
+
+RATE_DTYPE = "float32"
+
+
+class Optimizer:
+    """Moves variables along gradients; a subclass gives `update_step`, and `slot_names` where it keeps state.
+
+    learning_rate: a number, which may be set at any time, or a schedule: a function of the step count.
+    weight_decay: w - w weight_decay learning_rate, before each update.
+    clipnorm, clipvalue, global_clipnorm: bounds for the norm of each gradient, for each element, for the norm of
+    all gradients together; one of them at the most.
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any,
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        name: str | None = None,
+    ) -> None:
+        self.name = name or snake_case(type(self).__name__)
+        self.weight_decay = _optional("weight_decay", weight_decay)
+        self.clipnorm = _optional("clipnorm", clipnorm)
+        self.clipvalue = _optional("clipvalue", clipvalue)
+        self.global_clipnorm = _optional("global_clipnorm", global_clipnorm)
+        if sum(c is not None for c in (clipnorm, clipvalue, global_clipnorm)) > 1:
+            raise ArgumentError("give one of clipnorm, clipvalue and global_clipnorm, not several")
+        self.iterations = ops.Variable(np.zeros((), np.int64), trainable=False, name="iterations")
+        self.schedule = learning_rate if callable(learning_rate) else None
+        self._rate: Any = None
+        if self.schedule is None:
+            first = np.asarray(number("learning_rate", learning_rate), RATE_DTYPE)
+            self._rate = ops.Variable(first, trainable=False, name="learning_rate")
+        self._slots: dict[int, dict[str, Any]] = {}
+        self._built: list[Any] = []
+        self._undecayed: list[Any] = []
+        self._undecayed_names: list[str] = []
+        self._warned: set[tuple[str, ...]] = set()
+
+    # what a leaf gives
+
+    def slot_names(self) -> tuple[str, ...]:
+        """The names of the arrays kept for each variable, which start at 0."""
+        return ()
+
+    def step_rate(self, learning_rate: Any) -> Any:
+        """The scalar that `update_step` is given; computed once a step."""
+        return learning_rate
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Assigns the variable and its slots; all three have the variable's dtype."""
+        raise NotImplementedError(f"{type(self).__name__}.update_step")
+
+    # state
+
+    @property
+    def learning_rate(self) -> Any:
+        """The rate: a variable, or what the schedule gives for the present step."""
+        if self.schedule is None:
+            return self._rate
+        return ops.cast(self.schedule(self.iterations), RATE_DTYPE)
+
+    @learning_rate.setter
+    def learning_rate(self, value: Any) -> None:
+        if self.schedule is not None or callable(value):
+            raise StateError(
+                f"{self.name}: a schedule is fixed when the optimizer is made; make a new one to change it"
+            )
+        self._rate.assign(np.asarray(number("learning_rate", value), RATE_DTYPE))
+
+    @property
+    def variables(self) -> list[Any]:
+        """The state: the step count, the rate, then the slots of each variable."""
+        rate = [] if self._rate is None else [self._rate]
+        return [self.iterations, *rate, *(s for slots in self._slots.values() for s in slots.values())]
+
+    def build(self, variables: Iterable[Any]) -> None:
+        """Makes the slots of the variables that have none yet."""
+        for variable in variables:
+            if id(variable) not in self._slots:
+                self._built.append(variable)
+                self._slots[id(variable)] = {
+                    slot: ops.Variable(
+                        np.zeros(variable.spec.dims, variable.dtype),
+                        trainable=False,
+                        name=f"{variable.path}_{slot}",
+                    )
+                    for slot in self.slot_names()
+                }
+
+    def slot(self, name: str, variable: Any) -> Any:
+        """The array kept under this name for the variable."""
+        return self._slots[id(variable)][name]
+
+    def exclude_from_weight_decay(
+        self, var_list: Sequence[Any] | None = None, var_names: Sequence[str] | None = None
+    ) -> None:
+        """No weight decay for the variables given, and those whose path holds one of the names (patterns)."""
+        if self._built:
+            raise StateError(f"{self.name}: exclude_from_weight_decay must be called before the first update")
+        self._undecayed += list(var_list or [])
+        self._undecayed_names += list(var_names or [])
+
+    # the step
+
+    def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Any]]) -> None:
+        """One update from pairs of (gradient, variable)."""
+        pairs = list(grads_and_vars)
+        self.apply([g for g, _ in pairs], [v for _, v in pairs])
+
+    def apply(self, grads: Sequence[Any], variables: Sequence[Any] | None = None) -> None:
+        """One update. Variables without a gradient stay, with one warning; ArgumentError if all lack one."""
+        variables = self._built if variables is None else list(variables)
+        if len(grads) != len(variables):
+            raise ArgumentError(f"{self.name}: {len(grads)} gradients for {len(variables)} variables")
+        pairs = self._present(grads, variables)
+        self.build(variables)
+        gradients = self._clipped([_gradient(g, v) for g, v in pairs])
+        rate = self.learning_rate
+        for _, variable in pairs:
+            self._decay(variable, rate)
+        scalar = self.step_rate(rate)
+        for gradient, (_, variable) in zip(gradients, pairs, strict=True):
+            self.update_step(gradient, variable, ops.cast(scalar, variable.dtype))
+        self.iterations.assign(apply_next(self.iterations))
+
+    def _present(self, grads: Sequence[Any], variables: Sequence[Any]) -> list[tuple[Any, Any]]:
+        pairs = [(g, v) for g, v in zip(grads, variables, strict=True) if g is not None]
+        missing = tuple(v.path for g, v in zip(grads, variables, strict=True) if g is None)
+        if not pairs:
+            named = f" for {', '.join(missing)}" if missing else ""
+            raise ArgumentError(
+                f"{self.name}: there is no gradient{named}; "
+                "let the loss depend on the variables, inside the tape"
+            )
+        if missing and missing not in self._warned:
+            self._warned.add(missing)
+            warnings.warn(
+                f"{self.name}: there is no gradient for {', '.join(missing)}; they are left as they are",
+                stacklevel=4,
+            )
+        return pairs
+
+    def _clipped(self, gradients: list[Any]) -> list[Any]:
+        if self.clipnorm is not None:
+            return [g * _shrink(_square_sum(g), self.clipnorm) for g in gradients]
+        if self.global_clipnorm is not None:
+            total = sum(
+                (ops.cast(_square_sum(g), RATE_DTYPE) for g in gradients[1:]), _square_sum(gradients[0])
+            )
+            shrink = _shrink(total, self.global_clipnorm)
+            return [g * ops.cast(shrink, g.dtype) for g in gradients]
+        if self.clipvalue is not None:
+            return [ops.clip(g, -self.clipvalue, self.clipvalue) for g in gradients]
+        return gradients
+
+    def _decay(self, variable: Any, rate: Any) -> None:
+        """w - w weight_decay learning_rate"""
+        if not self.weight_decay or any(variable is v for v in self._undecayed):
+            return
+        if not any(re.search(name, variable.path) for name in self._undecayed_names):
+            variable.assign(variable - variable * ops.cast(rate * self.weight_decay, variable.dtype))
+
+
+def number(name: str, value: Any) -> float:
+    """A hyper-parameter as a Python float, which never decides a dtype; ArgumentError where it is none."""
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(f"{name} must be a number, got {value!r}") from error
+
+
+def _optional(name: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    found = number(name, value)
+    if found < 0 or (name != "weight_decay" and found == 0):
+        raise ArgumentError(f"{name} must be positive, got {value}")
+    return found
+
+
+def _gradient(gradient: Any, variable: Any) -> Any:
+    gradient = ops.cast(gradient, variable.dtype)
+    if spec_of(gradient).dims != variable.spec.dims:
+        raise ShapeError(
+            f"the gradient of variable {variable.path!r} has shape {show(spec_of(gradient).dims)}, "
+            f"the variable {show(variable.spec.dims)}"
+        )
+    return ops.convert_to_tensor(gradient)
+
+
+def _square_sum(gradient: Any) -> Any:
+    return ops.sum(ops.square(gradient))
+
+
+def _shrink(square_sum: Any, limit: float) -> Any:
+    """limit / max(norm, limit); NaN where the norm is not finite, which zero would hide"""
+    norm = ops.sqrt(square_sum)
+    return limit / ops.maximum(norm, limit) + (norm - norm)

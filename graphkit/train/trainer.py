@@ -1,0 +1,230 @@
+"""The trainer: what `compile` makes. It traces a model's steps, runs them as plans, and loops over the data.
+
+It asks of a model only that it can be called, has variables, and has the steps `train_step`, `test_step` and
+`predict_step`, whose defaults are here.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from graphkit.autodiff import GradientTape
+from graphkit.core import tree
+from graphkit.core.context import changed
+from graphkit.core.dtypes import Array
+from graphkit.core.errors import ArgumentError, StateError, TraceError
+from graphkit.core.op import Value
+from graphkit.ops import convert_to_tensor
+from graphkit.runtime.function import Compiled
+from graphkit.train import optimizers
+from graphkit.train.data import by_name, pick
+from graphkit.train.feed import Feed, Feeder
+from graphkit.train.objective import Objective, rows
+
+Batch = Any
+
+
+class Trainer:
+    """The compiled form of a model: its optimizer, its objective, its traced steps."""
+
+    def __init__(
+        self,
+        model: Any,
+        optimizer: Any = None,
+        loss: Any = None,
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        run_eagerly: bool = False,
+    ) -> None:
+        self.model = model
+        self.optimizer = None if optimizer is None else optimizers.get(optimizer)
+        self.run_eagerly = run_eagerly
+        self.uncompiled = False
+        self.feeder = Feeder(model.input_specs, model.output_names)
+        self._settings = (loss, loss_weights, metrics, weighted_metrics)
+        self._objective: Objective | None = None
+        self._compiled: dict[Any, tuple[Compiled, list[str]]] = {}
+        self._training = threading.Lock()
+        if model.output_names is not None:
+            self._objective = Objective(model.output_names, *self._settings)
+
+    # the default steps
+
+    def objective(self, y_pred: Any) -> Objective:
+        """The losses and metrics, whose names a subclass's first outputs tell."""
+        if self._objective is None:
+            names = list(y_pred) if isinstance(y_pred, dict) else []
+            names = names or [f"output_{i + 1}" for i in range(len(tree.leaves(y_pred)))]
+            self._objective = Objective(names, *self._settings)
+        return self._objective
+
+    def train_step(self, data: Batch) -> dict[str, Any]:
+        """One step of gradient descent on a batch; gives the running means."""
+        x, y, sample_weight = data
+        with GradientTape() as tape:
+            y_pred = self.model(x, training=True)
+            loss = self.model.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight)
+        objective = self.objective(y_pred)
+        objective.total.update_state(loss, sample_weight=rows(y_pred))
+        weights = self.model.trainable_weights
+        if weights:
+            if self.optimizer is None:
+                raise StateError("compile was given no optimizer, and fit needs one")
+            self.optimizer.apply_gradients(zip(tape.gradient(loss, weights), weights, strict=True))
+        return self._metrics(y, y_pred, sample_weight)
+
+    def test_step(self, data: Batch) -> dict[str, Any]:
+        """Loss and metrics of a batch in inference."""
+        x, y, sample_weight = data
+        y_pred = self.model(x, training=False)
+        loss = self.model.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=False)
+        self.objective(y_pred).total.update_state(loss, sample_weight=rows(y_pred))
+        return self._metrics(y, y_pred, sample_weight)
+
+    def predict_step(self, data: Batch) -> Any:
+        """The outputs of a batch in inference."""
+        return self.model(data[0], training=False)
+
+    def compute_loss(self, y: Any, y_pred: Any, sample_weight: Any) -> Any:
+        """The compiled losses, weighted, and the model's own penalties."""
+        objective = self.objective(y_pred)
+        preds = _ordered(y_pred, objective.names)
+        return objective.loss(
+            self._targets(y, objective), preds, self._weights(sample_weight, objective), self.model.losses
+        )
+
+    def _metrics(self, y: Any, y_pred: Any, sample_weight: Any) -> dict[str, Any]:
+        objective = self.objective(y_pred)
+        ys, weights = self._targets(y, objective), self._weights(sample_weight, objective)
+        objective.update_metrics(ys, _ordered(y_pred, objective.names), weights)
+        return objective.results()
+
+    def _targets(self, y: Any, objective: Objective) -> list[Any]:
+        names = objective.names
+        if y is None:
+            return [None] * len(names)
+        if isinstance(y, dict):
+            lacking = [n for n, loss in zip(names, objective.losses, strict=True) if loss is not None and n not in y]
+            if lacking:
+                raise ArgumentError(f"no target for {', '.join(map(repr, lacking))}, which have a loss")
+            return [y.get(n) for n in names]
+        return by_name(y, names, "targets")
+
+    def _weights(self, given: Any, objective: Objective) -> list[Any]:
+        if given is None or isinstance(given, Value):
+            return [given] * len(objective.names)
+        if isinstance(given, dict):
+            return [given.get(n) for n in objective.names]
+        return list(given)
+
+    # traced steps
+
+    def step(self, kind: str, feed: Feed) -> Step:
+        """The step `kind` ("train", "test", "predict") for data of this form."""
+        trainable = tuple(w.trainable for w in self.model.weights) if kind == "train" else ()
+        key = (kind, feed.key, trainable)
+        if key not in self._compiled or not self.model.built:
+            method: Callable[[Any], Any] = getattr(self.model, f"{kind}_step")
+            keys: list[str] = []
+            structure: list[Any] = []
+
+            def function(*symbols: Any) -> list[Any]:
+                data = feed.rebuild(symbols)
+                with changed(root=self.model):
+                    result = method(data)
+                structure[:] = [result]
+                keys[:] = list(result) if isinstance(result, dict) else []
+                return [_as_value(v, kind) for v in tree.leaves(result)]
+
+            compiled = Compiled(function, feed.names)
+            self._compiled[key] = (compiled, keys)
+            return Step(self, kind, compiled, keys, structure, feed)
+        compiled, keys = self._compiled[key]
+        return Step(self, kind, compiled, keys, [], feed)
+
+    def exclusively(self) -> threading.Lock:
+        """The lock of training; StateError where another thread holds it."""
+        if not self._training.acquire(blocking=False):
+            raise StateError(f"model {self.model.name!r} is being trained by another thread")
+        return self._training
+
+    def reset_metrics(self) -> None:
+        """All running means begin anew."""
+        for metric in self.metrics:
+            metric.reset_state()
+
+    @property
+    def metrics(self) -> list[Any]:
+        """Every metric the steps update: the compiled ones and those the model holds itself."""
+        own = self._objective.all_metrics() if self._objective is not None else []
+        return [*own, *(m for m in self.model.own_metrics() if all(m is not o for o in own))]
+
+
+class Step:
+    """A traced step bound to a feed: runs on rows of it."""
+
+    def __init__(
+        self, trainer: Trainer, kind: str, compiled: Compiled, keys: list[str], structure: list[Any], feed: Feed
+    ) -> None:
+        self.trainer, self.kind, self.compiled, self.keys, self.structure = trainer, kind, compiled, keys, structure
+        self.feed = feed
+
+    def _eagerly(self, rows: Any) -> Any:
+        data = self.feed.rebuild([convert_to_tensor(a) for a in self.feed.take(rows)])
+        with changed(root=self.trainer.model):
+            return getattr(self.trainer.model, f"{self.kind}_step")(data)
+
+    def __call__(self, rows: slice | Array) -> list[Array]:
+        """The step's results on some rows, flat."""
+        if self.trainer.run_eagerly:
+            result = self._eagerly(rows)
+            self.keys[:] = list(result) if isinstance(result, dict) else []
+            return [np.asarray(v) for v in tree.leaves(result)]
+        count = rows.stop - rows.start if isinstance(rows, slice) else len(rows)
+        key, plan = self.compiled.acquire(self.feed.specs, [_shaped(a, count) for a in self.feed.arrays])
+        try:
+            for buffer, array in zip(plan.inputs, self.feed.arrays, strict=True):
+                pick(array, rows, buffer)
+            return plan.run()
+        finally:
+            self.compiled.release(key, plan)
+
+    def logs(self, rows: slice | Array) -> dict[str, float]:
+        """The results as floats by name."""
+        values = self(rows)
+        return {name: float(value) for name, value in zip(self.keys, values, strict=True)}
+
+    def empty(self) -> list[Array]:
+        """The results for no rows, from the declared shapes alone."""
+        sizes = {"batch": 0}
+        for spec, array in zip(self.feed.specs, self.feed.arrays, strict=True):
+            sizes.update({str(d): n for d, n in zip(spec.dims, array.shape, strict=True) if not isinstance(d, int)})
+        specs = [o.spec for o in self.compiled.graph(self.feed.specs).outputs]
+        return [np.zeros(tuple(s.concrete(sizes).dims), s.dtype) for s in specs]  # type: ignore[arg-type] # numbers
+
+
+class _shaped:  # noqa: N801 - a shape where an array is asked for
+    """Stands for `count` rows of an array."""
+
+    def __init__(self, array: Array, count: int) -> None:
+        self.shape = (count, *array.shape[1:])
+        self.ndim = array.ndim
+
+
+def _ordered(y_pred: Any, names: Sequence[str]) -> list[Any]:
+    if isinstance(y_pred, dict) and set(y_pred) == set(names):
+        return [y_pred[n] for n in names]
+    return tree.leaves(y_pred)
+
+
+def _as_value(value: Any, kind: str) -> Any:
+    if isinstance(value, Value | float | int | np.ndarray | np.generic):
+        return value if isinstance(value, Value) else np.asarray(value)
+    raise TraceError(f"{kind}_step gave a {type(value).__name__}; give a dict of values made by ops")
+
+
