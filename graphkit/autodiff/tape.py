@@ -13,7 +13,7 @@ from graphkit.core.context import changed, drop_recorder, push_recorder
 from graphkit.core.dtypes import is_float
 from graphkit.core.errors import ArgumentError, DtypeError, GradientError, ShapeError
 from graphkit.core.op import Value, spec_of
-from graphkit.core.reverse import Recording, backward, variable_of, zeros_like
+from graphkit.core.reverse import Recording, added, backward, variable_of, zeros_like
 from graphkit.core.spec import show
 from graphkit.ops import convert_to_tensor
 
@@ -114,7 +114,7 @@ class GradientTape:
         for value in values:
             part = seeds.get(id(value))
             if part is not None:
-                total = part if total is None else total + part
+                total = part if total is None else added(total, part)
         return zeros_like(source) if total is None and unconnected == "zero" else total
 
 

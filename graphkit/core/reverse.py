@@ -72,7 +72,16 @@ def backward(records: Sequence[Record], cotangents: dict[int, Any], tracked: dic
         for value, g in zip(ins, op.vjp(gs[0] if single else gs, ins, result), strict=True):
             if g is not None and id(value) in tracked:
                 before = cotangents.get(id(value))
-                cotangents[id(value)] = g if before is None else before + g
+                cotangents[id(value)] = g if before is None else added(before, g)
+
+
+def added(before: Any, g: Any) -> Any:
+    """The sum of two cotangents; where both are sums of looked-up rows, so is their sum."""
+    total = before + g
+    rows = getattr(before, "rows", None), getattr(g, "rows", None)
+    if rows[0] is not None and rows[1] is not None:
+        total.rows = (*rows[0], *rows[1])
+    return total
 
 
 class ZerosLike(Op):

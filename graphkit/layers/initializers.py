@@ -1,7 +1,7 @@
 """First values of weights: called with a shape and a dtype, an initializer gives an array.
 
-Random ones draw from their own seed, the same numbers at each call; where none is given, from the next seed of
-the process, so that one initializer given to two layers does not make them equal.
+Random ones draw from their own seed, the same numbers at each call; where none is given, from the next seed
+of the process, so that one initializer given to two layers does not make them equal.
 """
 
 from __future__ import annotations

@@ -137,16 +137,17 @@ class Model(Layer):
         return loop.predict(self.trainer(), x, batch_size)
 
     def train_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
-        """One training step on these rows; gives the running means since `reset_metrics`."""
+        """One training step on these rows; gives the loss and metrics of these rows alone."""
         return self._on_batch("train", x, y, sample_weight, return_dict)
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
-        """Loss and metrics of these rows; gives the running means since `reset_metrics`."""
+        """Loss and metrics of these rows alone."""
         return self._on_batch("test", x, y, sample_weight, return_dict)
 
     def _on_batch(self, kind: str, x: Any, y: Any, sample_weight: Any, return_dict: bool) -> Any:
         trainer = self.trainer(f"{kind}_on_batch")
         feed = trainer.feeder(x, y, sample_weight)
+        trainer.reset_metrics()
         logs = trainer.step(kind, feed).logs(slice(0, feed.rows))
         return logs if return_dict else loop.listed(logs)
 

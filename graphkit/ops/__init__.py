@@ -5,7 +5,7 @@ The names are those of `keras.ops` and NumPy. `PRIMITIVES` is the written list; 
 
 from graphkit.core.op import Op
 from graphkit.core.reverse import Alias, ZerosLike, zeros_like
-from graphkit.ops import control, elementwise, index, linalg, lookup, nn, random, recurrent, reduce
+from graphkit.ops import control, elementwise, index, linalg, lookup, loss, nn, random, recurrent, reduce
 from graphkit.ops.control import scan
 from graphkit.ops.convert import Cast, cast
 from graphkit.ops.elementwise import (
@@ -33,7 +33,7 @@ var = variance
 PRIMITIVES: tuple[type[Op], ...] = (
     Alias, ZerosLike, Cast, Reshape, Transpose, BroadcastTo, Concat, Slice, Unslice, Flip, SizeOf,
     *elementwise.FAMILY, *reduce.FAMILY, *linalg.FAMILY, *nn.FAMILY, *index.FAMILY, *lookup.FAMILY,
-    *random.FAMILY, *control.FAMILY, *recurrent.FAMILY,
+    *loss.FAMILY,     *random.FAMILY, *control.FAMILY, *recurrent.FAMILY, *loss.FAMILY,
 )  # fmt: skip
 
 __all__ = [

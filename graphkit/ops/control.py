@@ -112,15 +112,10 @@ class Scan(Op):
         inner += [b.spec(s).with_dims(b.spec(s).dims[1:]) for s in sequences]
         graph, _ = b.body(self.body, consts, inner)
         way = int(self.reverse)
-        b.node(
-            "Scan",
-            [*carries, *sequences],
-            outs,
-            body=graph,
-            num_scan_inputs=len(sequences),
-            scan_input_directions=[way] * len(sequences),
-            scan_output_directions=[way] * self.n_pieces,
-        )
+        ways = {"scan_input_directions": [way] * len(sequences)}
+        if self.n_pieces:
+            ways["scan_output_directions"] = [way] * self.n_pieces
+        b.node("Scan", [*carries, *sequences], outs, body=graph, num_scan_inputs=len(sequences), **ways)
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,10 @@ class Gather(Op):
 
     def vjp(self, g: Any, ins: tuple[Any, ...], out: Any) -> tuple[Any, ...]:
         x, indices = ins
-        return apply(AddRows(self.axis, spec_of(x).dims[self.axis]), g, indices), None
+        op = AddRows(self.axis, spec_of(x).dims[self.axis])
+        total = apply(op, g, indices)
+        total.rows = ((op, g, indices),)
+        return total, None
 
     def lower(self, b: Builder, ins: Sequence[str], outs: Sequence[str]) -> None:
         b.node("Gather", ins, outs, axis=self.axis)
@@ -132,6 +135,21 @@ class OneHot(Op):
 
 
 # functions
+
+
+def squared_by_occurrence(gradient: Any) -> Any:
+    """g^2; for the gradient of a look-up the sum of the squares of each occurrence's own gradient.
+
+    This is what Keras's optimizers add to their second moments: a row looked up twice gives a^2 + b^2, not (a + b)^2.
+    """
+    rows = getattr(gradient, "rows", None)
+    if rows is None:
+        return gradient * gradient
+    parts = [apply(op, g * g, indices) for op, g, indices in rows]
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total
 
 
 def take(x: Any, indices: Any, axis: int = 0) -> Any:

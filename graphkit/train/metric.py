@@ -111,6 +111,7 @@ class Mean(Metric):
         self._update(values, sample_weight, mask_of(values))
 
     def _update(self, values: Any, sample_weight: Any, mask: Any) -> None:
+        values = as_float(values)
         total, count = _sums(values, sample_weight, mask)
         if mask is None and spec_of(values).rank > 1:
             share = size_over(values, tuple(range(1, spec_of(values).rank)), "float64")

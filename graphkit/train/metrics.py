@@ -18,7 +18,8 @@ from graphkit.train.reduction import as_labels, same_shape
 __all__ = [
     "Accuracy", "BinaryAccuracy", "BinaryCrossentropy", "CategoricalAccuracy", "CategoricalCrossentropy",
     "Mean", "MeanAbsoluteError", "MeanMetricWrapper", "MeanSquaredError", "Metric",
-    "SparseCategoricalAccuracy", "SparseCategoricalCrossentropy", "Sum", "accuracy", "binary_accuracy", "categorical_accuracy", "get",
+    "SparseCategoricalAccuracy", "SparseCategoricalCrossentropy",
+    "Sum", "accuracy", "binary_accuracy", "categorical_accuracy", "get",
     "sparse_categorical_accuracy",
 ]  # fmt: skip
 
@@ -171,7 +172,7 @@ def get(identifier: Any, y_true: Spec | None = None, y_pred: Spec | None = None)
     """A metric from a name, a class, a metric, a loss or a plain function; None stays None.
 
     "accuracy" and "crossentropy" ("acc", "ce") are settled by the specs of y_true and y_pred: binary
-    where y_pred has one column, categorical where both have the same, else sparse. A metric got by name keeps it.
+    where y_pred has one column, categorical where both have as many, else sparse. A name given is kept.
     ArgumentError lists the near names of an unknown one.
     """
     if identifier is None or isinstance(identifier, Metric):

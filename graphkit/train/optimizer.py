@@ -24,8 +24,8 @@ class Optimizer:
 
     learning_rate: a number, which may be set at any time, or a schedule: a function of the step count.
     weight_decay: w - w weight_decay learning_rate, before each update.
-    clipnorm, clipvalue, global_clipnorm: bounds for the norm of each gradient, for each element, for the norm of
-    all gradients together; one of them at the most.
+    clipnorm, clipvalue, global_clipnorm: bounds for the norm of each gradient, for each element, for the norm
+    of all gradients together; one of them at the most.
     """
 
     def __init__(
@@ -164,9 +164,7 @@ class Optimizer:
         if self.clipnorm is not None:
             return [g * _shrink(_square_sum(g), self.clipnorm) for g in gradients]
         if self.global_clipnorm is not None:
-            total = sum(
-                (ops.cast(_square_sum(g), RATE_DTYPE) for g in gradients[1:]), _square_sum(gradients[0])
-            )
+            total = sum(map(_square_sum, gradients[1:]), _square_sum(gradients[0]))
             shrink = _shrink(total, self.global_clipnorm)
             return [g * ops.cast(shrink, g.dtype) for g in gradients]
         if self.clipvalue is not None:

@@ -7,6 +7,7 @@ from typing import Any
 from graphkit import ops
 from graphkit.core.errors import ArgumentError
 from graphkit.layers.identifiers import find
+from graphkit.ops.index import squared_by_occurrence
 from graphkit.ops.random import apply_next
 from graphkit.train.optimizer import RATE_DTYPE, Optimizer, number
 
@@ -76,7 +77,7 @@ class RMSprop(Optimizer):
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         velocity = self.slot("velocity", variable)
-        spread = velocity * self.rho + gradient * gradient * (1.0 - self.rho)
+        spread = velocity * self.rho + squared_by_occurrence(gradient) * (1.0 - self.rho)
         velocity.assign(spread)
         if self.centered:
             average = self.slot("average_gradient", variable)
@@ -127,7 +128,7 @@ class Adam(Optimizer):
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         momentum, velocity = self.slot("momentum", variable), self.slot("velocity", variable)
         mean = momentum + (gradient - momentum) * (1.0 - self.beta_1)
-        spread = velocity + (gradient * gradient - velocity) * (1.0 - self.beta_2)
+        spread = velocity + (squared_by_occurrence(gradient) - velocity) * (1.0 - self.beta_2)
         momentum.assign(mean)
         velocity.assign(spread)
         if self.amsgrad:
