@@ -7,11 +7,13 @@ they are used.
 from graphkit import activations, layers, models, ops, random, testing, utils
 from graphkit.autodiff import GradientTape
 from graphkit.core import errors
-from graphkit.core.version import VERSION as __version__
+from graphkit.core import version as _version
 from graphkit.layers import Input, Layer, initializers, regularizers
 from graphkit.models import Model, Sequential
 from graphkit.ops import Variable
 from graphkit.train import callbacks, losses, metrics, optimizers
+
+__version__ = _version.VERSION
 
 __all__ = [
     "GradientTape", "Input", "Layer", "Model", "Sequential", "Variable", "__version__", "activations",

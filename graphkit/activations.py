@@ -2,8 +2,21 @@
 
 from graphkit.layers.activations import get, linear
 from graphkit.ops import (
-    elu, gelu, hard_sigmoid, leaky_relu, log_sigmoid, log_softmax, relu, relu6, selu, sigmoid, silu,
-    softmax, softplus, tanh, tanh_shrink,
+    elu,
+    gelu,
+    hard_sigmoid,
+    leaky_relu,
+    log_sigmoid,
+    log_softmax,
+    relu,
+    relu6,
+    selu,
+    sigmoid,
+    silu,
+    softmax,
+    softplus,
+    tanh,
+    tanh_shrink,
 )  # fmt: skip
 
 __all__ = [

@@ -104,10 +104,7 @@ class Dimension:
 
     def evaluate(self, sizes: Mapping[str, int]) -> int:
         """The number it stands for, given a number for each name."""
-        return sum(
-            count * prod(_atom_value(atom, sizes) for atom in monomial)
-            for monomial, count in self.terms
-        )
+        return sum(count * prod(_atom_value(atom, sizes) for atom in monomial) for monomial, count in self.terms)
 
 
 def _atom_value(atom: Atom, sizes: Mapping[str, int]) -> int:

@@ -39,7 +39,7 @@ def as_dtype(dtype: Any) -> np.dtype[Any]:
     if dtype is None:
         return default_float()
     try:
-        found = np.dtype(dtype)
+        found: np.dtype[Any] = np.dtype(dtype)
     except TypeError as error:
         raise DtypeError(f"{dtype!r} is no dtype; use a name such as 'float32'") from error
     if found.kind not in "biuf":
@@ -63,12 +63,13 @@ def common(strong: list[np.dtype[Any]], weak: list[Any]) -> np.dtype[Any]:
     """
     floats = [d for d in strong if is_float(d)]
     if floats:
-        return np.result_type(*floats)
+        found: np.dtype[Any] = np.result_type(*floats)
+        return found
     scalars = [w.item() if isinstance(w, np.generic) else w for w in weak]
     if any(isinstance(s, float) for s in scalars):
         return default_float()
     if strong:
-        widest = np.result_type(*strong)
+        widest: np.dtype[Any] = np.result_type(*strong)
         only_bool = widest.kind == "b" and any(not isinstance(s, bool) for s in scalars)
         return np.dtype("int32") if only_bool else widest
     return np.dtype("bool" if all(isinstance(s, bool) for s in scalars) else "int32")

@@ -18,4 +18,6 @@ def module(name: str, package: str | None = None) -> Any:
     except ModuleNotFoundError as error:
         if error.name is not None and not name.startswith(error.name):
             raise
-        raise StateError(f"this needs the package {package or name}; install it: pip install {package or name}") from error
+        raise StateError(
+            f"this needs the package {package or name}; install it: pip install {package or name}"
+        ) from error

@@ -48,9 +48,7 @@ class Value:
 class Interpreter(Protocol):
     """Reads an op call: gives back the inputs as it saw them, and all outputs, private ones too."""
 
-    def process(
-        self, op: Op, inputs: Sequence[Any]
-    ) -> tuple[tuple[Any, ...], tuple[Value, ...]]: ...
+    def process(self, op: Op, inputs: Sequence[Any]) -> tuple[tuple[Any, ...], tuple[Value, ...]]: ...
 
 
 class Builder(Protocol):
@@ -79,6 +77,10 @@ class Builder(Protocol):
     def body(
         self, function: Callable[..., Any], outer: Sequence[str], inner: Sequence[Spec]
     ) -> tuple[Any, list[Spec]]: ...
+
+
+def _no_scratch(op: Any, *specs: Spec) -> tuple[Spec, ...]:
+    return ()
 
 
 @dataclass(frozen=True)
@@ -110,13 +112,14 @@ class Op:
     def name(self) -> str:
         return type(self).__name__
 
-    def infer(self, *inputs: Spec) -> Spec | tuple[Spec, ...]:
-        """The specs of all outputs; raises ShapeError or DtypeError."""
-        raise NotImplementedError(f"{self.name}.infer")
+    infer: ClassVar[Callable[..., Any]]
+    """infer(*specs): the specs of all outputs, one alone or a tuple; raises ShapeError or DtypeError."""
 
-    def forward(self, *arrays: Array, out: Any = None) -> Any:
-        """NumPy, pure; fills `out` (an array, or one for each output) where it is given."""
-        raise NotImplementedError(f"{self.name}.forward")
+    forward: ClassVar[Callable[..., Any]]
+    """forward(*arrays, out=None): NumPy, pure; fills `out` (an array, or one for each output) where it is given."""
+
+    scratch: ClassVar[Callable[..., tuple[Spec, ...]]] = _no_scratch
+    """scratch(*specs): buffers `forward` needs while it runs, given to it as `scratch=`."""
 
     def vjp(self, g: Any, ins: tuple[Any, ...], out: Any) -> tuple[Any, ...]:
         """One cotangent for each input, as ops over values; None where an input has no gradient."""
@@ -132,17 +135,13 @@ class Op:
         """What replaying a recorded call does; a layer's call overrides it."""
         return apply(self, *inputs)
 
-    def scratch(self, *inputs: Spec) -> tuple[Spec, ...]:
-        """Buffers `forward` needs while it runs; given to it as `scratch=`."""
-        return ()
-
     def mask(self, ins: tuple[Any, ...], out: Value) -> Value | None:
         """The mask of the output: the masks of the inputs whose first two axes the output keeps."""
         found: Value | None = None
         for value in ins:
             mask = getattr(value, "mask", None)
             if mask is not None and out.ndim >= 2 and value.spec.dims[:2] == out.spec.dims[:2]:
-                found = mask if found is None or found is mask else found & mask  # type: ignore[operator] # operators are mixed in above
+                found = mask if found is None or found is mask else found & mask
         return found
 
     @property
@@ -195,7 +194,7 @@ def _interpreter(op: Op, inputs: Sequence[Any], trace: Any) -> Interpreter:
             elif trace is not None and value.interpreter is None and getattr(value, "is_variable", False):
                 symbolic = trace
     if symbolic is None:
-        return trace if trace is not None and op.free else EAGER  # type: ignore[no-any-return] # an Interpreter
+        return trace if trace is not None and op.free else EAGER
     return trace if trace is not None else symbolic  # type: ignore[no-any-return] # both are Interpreters
 
 
@@ -223,8 +222,8 @@ def run_forward(op: Op, arrays: Sequence[Array]) -> tuple[Array, ...]:
     scratch = op.scratch(*specs)
     with np.errstate(all="ignore"):
         if scratch:
-            buffers = tuple(np.empty(s.shape, s.dtype) for s in scratch)  # type: ignore[arg-type] # sizes are numbers here
-            results = op.forward(*arrays, scratch=buffers)  # type: ignore[call-arg] # such an op takes it
+            buffers = tuple(np.empty(s.numbers, s.dtype) for s in scratch)
+            results = op.forward(*arrays, scratch=buffers)
         else:
             results = op.forward(*arrays)
     return results if isinstance(results, tuple) else (results,)
@@ -236,10 +235,8 @@ class Eager:
     def __init__(self) -> None:
         self.tensor: Callable[[Array], Value] | None = None
 
-    def process(
-        self, op: Op, inputs: Sequence[Any]
-    ) -> tuple[tuple[Any, ...], tuple[Value, ...]]:
-        assert self.tensor is not None  # noqa: S101 - graphkit.ops sets it when it is imported
+    def process(self, op: Op, inputs: Sequence[Any]) -> tuple[tuple[Any, ...], tuple[Value, ...]]:
+        assert self.tensor is not None
         ins = tuple(value.read() if getattr(value, "is_variable", False) else value for value in inputs)
         arrays = [value.array if isinstance(value, Value) else value for value in ins]  # type: ignore[attr-defined] # eager values hold one
         results = run_forward(op, arrays)
@@ -259,9 +256,7 @@ class Specs:
     def __init__(self) -> None:
         self.placeholder: Callable[[Spec], Value] = Value  # type: ignore[assignment] # replaced by graphkit.ops
 
-    def process(
-        self, op: Op, inputs: Sequence[Any]
-    ) -> tuple[tuple[Any, ...], tuple[Value, ...]]:
+    def process(self, op: Op, inputs: Sequence[Any]) -> tuple[tuple[Any, ...], tuple[Value, ...]]:
         return tuple(inputs), tuple(map(self.placeholder, infer_all(op, [spec_of(x) for x in inputs])))
 
 

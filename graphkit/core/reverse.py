@@ -40,12 +40,14 @@ class Recording:
         found = False
         for value in ins:
             variable = variable_of(value)
-            if variable is not None:
-                if id(variable) in self.tracked or (self.watch_variables and variable.trainable):
-                    self._read(variable, value)
-                    found = True
+            if variable is not None and self._follows(variable):
+                self._read(variable, value)
+                found = True
             found = found or id(value) in self.tracked
         return found
+
+    def _follows(self, variable: Any) -> bool:
+        return id(variable) in self.tracked or (self.watch_variables and variable.trainable)
 
     def _read(self, variable: Any, value: Any) -> None:
         if id(value) not in self.tracked or value is variable:
@@ -90,10 +92,10 @@ class ZerosLike(Op):
     sizes_only = True
     differentiable = False
 
-    def infer(self, x: Any) -> Any:  # type: ignore[override] # one input
+    def infer(self, x: Any) -> Any:
         return x
 
-    def forward(self, x: Any, out: Any = None) -> Any:  # type: ignore[override] # one input
+    def forward(self, x: Any, out: Any = None) -> Any:
         if out is None:
             return np.zeros_like(x)
         out[...] = 0
@@ -108,9 +110,7 @@ def zeros_like(value: Any) -> Any:
     return apply(ZerosLike(), value)
 
 
-def gradients(
-    function: Callable[..., Any], inputs: Sequence[Any], cotangents: Sequence[Any]
-) -> list[Any]:
+def gradients(function: Callable[..., Any], inputs: Sequence[Any], cotangents: Sequence[Any]) -> list[Any]:
     """The cotangents of `inputs` for the given ones of `function(*inputs)`; None where there is none.
 
     Only float inputs are differentiated; variables read inside are not watched.
@@ -138,10 +138,10 @@ class Alias(Op):
     view = True
     onnx_type = "Identity"
 
-    def infer(self, x: Any) -> Any:  # type: ignore[override] # one input
+    def infer(self, x: Any) -> Any:
         return x
 
-    def forward(self, x: Any, out: Any = None) -> Any:  # type: ignore[override] # one input
+    def forward(self, x: Any, out: Any = None) -> Any:
         if out is None:
             return x
         np.copyto(out, x)
@@ -226,18 +226,14 @@ class Backward(Op):
         gs, ins, _ = self._split(values)
         found = gradients(self.fused.expand, ins, gs)
         kept = [
-            zeros_like(i) if g is None else g
-            for g, i in zip(found, ins, strict=True)
-            if is_float(spec_of(i).dtype)
+            zeros_like(i) if g is None else g for g, i in zip(found, ins, strict=True) if is_float(spec_of(i).dtype)
         ]
         return tuple(kept) if len(kept) > 1 else kept[0]
 
     def vjp(self, g: Any, ins: tuple[Any, ...], out: Any) -> tuple[Any, ...]:
         kept = len(ins) - self.n_outs
         filler = ins[kept:]
-        found = gradients(
-            lambda *some: self._formula(*some, *filler), ins[:kept], g if isinstance(g, tuple) else (g,)
-        )
+        found = gradients(lambda *some: self._formula(*some, *filler), ins[:kept], g if isinstance(g, tuple) else (g,))
         return (*found, *([None] * self.n_outs))
 
     def lower(self, b: Any, ins: Sequence[str], outs: Sequence[str]) -> None:

@@ -26,6 +26,11 @@ class Spec:
         return tuple(None if isinstance(d, Dimension) else d for d in self.dims)
 
     @property
+    def numbers(self) -> tuple[int, ...]:
+        """The sizes as numbers; for specs in which nothing is free."""
+        return tuple(int(d) for d in self.dims)  # type: ignore[arg-type] # sizes are numbers here
+
+    @property
     def rank(self) -> int:
         return len(self.dims)
 

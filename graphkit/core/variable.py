@@ -54,7 +54,7 @@ class BaseVariable(Value):
         """An eager tensor of this version; it keeps its numbers when the variable changes."""
         alive = self._reader() if self._reader is not None else None
         if alive is None:
-            assert EAGER.tensor is not None  # noqa: S101 - graphkit.ops sets it when it is imported
+            assert EAGER.tensor is not None
             alive = EAGER.tensor(self.array)
             alive.variable = self  # type: ignore[attr-defined] # an eager tensor notes whom it reads
             self._reader = weakref.ref(alive)
@@ -73,15 +73,13 @@ class BaseVariable(Value):
         """Replaces the value. Shapes must be equal (ShapeError names both)."""
         trace = current().trace
         if trace is not None:
-            trace.assign(self, value)
+            trace.assign(self, trace.read(value) if getattr(value, "is_variable", False) else value)
             return self
         if isinstance(value, Value) and value.interpreter is not None:
             raise StateError(f"variable {self.path!r} cannot take a symbolic value outside a trace")
         new = np.asarray(_plain(value))
         if new.shape != self.array.shape:
-            raise ShapeError(
-                f"variable {self.path!r} has shape {show(self.array.shape)}, got {show(new.shape)}"
-            )
+            raise ShapeError(f"variable {self.path!r} has shape {show(self.array.shape)}, got {show(new.shape)}")
         self.release()
         np.copyto(self.array, new, casting="unsafe")
         return self

@@ -27,7 +27,7 @@ class OnnxBuilder:
         self.opset = opset
         self.outer = outer
         self.root: OnnxBuilder = outer.root if outer else self
-        self.place = outer.place if outer else ""
+        self.place: str = outer.place if outer else ""
         self.nodes: list[Any] = []
         self.specs: dict[str, Spec] = outer.specs if outer else {}
         self.names: dict[int, str] = dict(outer.names) if outer else {}
@@ -98,7 +98,7 @@ class OnnxBuilder:
 
     def constant(self, value: Any, dtype: Any = None) -> str:
         """A helper constant (int64 where no dtype is given), each distinct one once."""
-        array = np.asarray(value, dtype if dtype is not None else np.int64 if not isinstance(value, np.ndarray) else None)
+        array = np.asarray(value, dtype if dtype is not None or isinstance(value, np.ndarray) else np.int64)
         key = (array.dtype.str, array.shape, array.tobytes())
         root = self.root
         if key not in root._constants:
@@ -210,9 +210,7 @@ class OnnxBuilder:
         for value, name in zip(graph.outputs, outputs, strict=False):
             self.node("Identity", [self._input(value)], [name])
 
-    def body(
-        self, function: Callable[..., Any], outer: Sequence[str], inner: Sequence[Spec]
-    ) -> tuple[Any, list[Spec]]:
+    def body(self, function: Callable[..., Any], outer: Sequence[str], inner: Sequence[Spec]) -> tuple[Any, list[Spec]]:
         """A graph of `function(*outer, *inner)` whose inputs are the inner ones; outer values are seen from inside."""
         graph, symbols = trace(function, [*(self.spec(n) for n in outer), *inner])
         inside = OnnxBuilder(self.opset, outer=self)
@@ -229,7 +227,8 @@ class OnnxBuilder:
             name = self.typed(self.fresh("body_out"), spec_of(value))
             inside.node("Identity", [inside._input(value)], [name])
             results.append(name)
-        infos = [[value_info(n, self.spec(n)) for n in names] for names in ([inside.names[id(s)] for s in own], results)]
+        ends = ([inside.names[id(s)] for s in own], results)
+        infos = [[value_info(n, self.spec(n)) for n in names] for names in ends]
         proto = module("onnx").helper.make_graph(inside.nodes, self.fresh("body"), *infos)
         return proto, [self.spec(n) for n in results]
 

@@ -48,7 +48,9 @@ class Source:
 
 def _origin(value: Any) -> Any:
     """The value that casts and aliases pass on."""
-    while isinstance(value, Symbol) and value.node is not None and value.node.op.name in ("Alias", "Cast", "WholeNumbers"):
+    while (
+        isinstance(value, Symbol) and value.node is not None and value.node.op.name in ("Alias", "Cast", "WholeNumbers")
+    ):
         value = value.node.inputs[0]
     return value
 
@@ -61,9 +63,13 @@ def export(source: Source, path: Any, opset: int, answers: Answers | None) -> Re
     """
     target = Path(path)
     if not target.parent.is_dir():
-        raise ExportError(f"the folder {str(target.parent)!r} does not exist; create it first, for example with os.makedirs")
+        raise ExportError(
+            f"the folder {str(target.parent)!r} does not exist; create it first, for example with os.makedirs"
+        )
     if target.is_dir():
-        raise ExportError(f"{str(target)!r} is a folder; give the name of the file, for example {str(target / 'model.onnx')!r}")
+        raise ExportError(
+            f"{str(target)!r} is a folder; give the name of the file, for example {str(target / 'model.onnx')!r}"
+        )
 
     def build(graph: Graph, output_names: list[str], metadata: Mapping[str, str]) -> Converted:
         return convert(graph, source.input_names, output_names, opset, source.weight_names, metadata)
@@ -127,5 +133,3 @@ def _metadata(source: Source) -> dict[str, str]:
 def _described(name: str, value: Any) -> dict[str, Any]:
     spec = spec_of(value)
     return {"name": name, "dtype": str(spec.dtype), "shape": [d if isinstance(d, int) else str(d) for d in spec.dims]}
-
-

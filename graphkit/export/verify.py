@@ -125,7 +125,7 @@ def first_difference(source: Any, build: Callable[..., Any], feeds: list[Array],
     for (place, _), name, mine in zip(ordered, names, ours, strict=True):
         scale = max(1.0, float(np.abs(mine).max(initial=0.0)))
         if mine.shape != theirs[name].shape or not np.allclose(mine, theirs[name], rtol=0, atol=tolerance * scale):
-            return place
+            return str(place)
     return "none; the difference arises behind the last layer"
 
 
@@ -133,7 +133,8 @@ def run_file(path: Path, names: Sequence[str], feeds: Sequence[Sequence[Array]])
     """The file's outputs for each feed, from onnxruntime in a child process; ExportError when it dies."""
     with tempfile.TemporaryDirectory() as folder:
         given, results = Path(folder, "feeds.npz"), Path(folder, "results.npz")
-        np.savez(given, **{f"{i}/{n}": a for i, f in enumerate(feeds) for n, a in zip(names, f, strict=True)})
+        arrays: dict[str, Any] = {f"{i}/{n}": a for i, f in enumerate(feeds) for n, a in zip(names, f, strict=True)}
+        np.savez(given, **arrays)
         command = [sys.executable, "-I", RUNNER, str(path), str(given), str(results)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
         if done.returncode != 0:

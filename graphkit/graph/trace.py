@@ -80,4 +80,3 @@ def run(function: Callable[..., Any], specs: Sequence[Spec], may_create: bool = 
     with changed(trace=trace, recorders=()):
         outputs = function(*symbols)
     return trace.graph(symbols, outputs if isinstance(outputs, tuple | list) else [outputs]), symbols
-

@@ -45,9 +45,5 @@ def get(identifier: Any) -> Callable[[Any], Any]:
     if identifier in ACTIVATIONS:
         return ACTIVATIONS[identifier]
     near = difflib.get_close_matches(str(identifier), ACTIVATIONS, 3)
-    hint = (
-        f"did you mean {' or '.join(map(repr, near))}?"
-        if near
-        else f"known: {', '.join(sorted(ACTIVATIONS))}"
-    )
+    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(sorted(ACTIVATIONS))}"
     raise ArgumentError(f"unknown activation {identifier!r}; {hint}")

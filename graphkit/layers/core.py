@@ -46,9 +46,13 @@ class Dense(Layer):
                 f"Dense needs to know the last size of its input, got shape {input_shape}; "
                 "give the Input a fixed length, or pool over the free axis first"
             )
-        self.kernel = self.add_weight((size, self.units), self.kernel_initializer, regularizer=self.kernel_regularizer, name="kernel")  # fmt: skip
+        self.kernel = self.add_weight(
+            (size, self.units), self.kernel_initializer, regularizer=self.kernel_regularizer, name="kernel"
+        )
         if self.use_bias:
-            self.bias = self.add_weight((self.units,), self.bias_initializer, regularizer=self.bias_regularizer, name="bias")  # fmt: skip
+            self.bias = self.add_weight(
+                (self.units,), self.bias_initializer, regularizer=self.bias_regularizer, name="bias"
+            )
 
     def call(self, inputs: Any) -> Any:
         expected = self.kernel.array.shape[0]
@@ -158,5 +162,3 @@ class Reshape(Layer):
             raise ShapeError(f"cannot reshape {show(dims)} into {self.target_shape} behind the batch")
         free = total // known
         return ops.reshape(inputs, (dims[0], *(free if d == -1 else d for d in self.target_shape)))
-
-

@@ -22,7 +22,5 @@ def find(kind: str, name: str, table: Mapping[str, Any]) -> Any:
     if found is not None:
         return found
     near = get_close_matches(name.lower(), sorted(table), n=3, cutoff=0.5)
-    hint = (
-        f"did you mean {' or '.join(map(repr, near))}?" if near else f"known are {', '.join(sorted(table))}"
-    )
+    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known are {', '.join(sorted(table))}"
     raise ArgumentError(f"unknown {kind} {name!r}; {hint}")

@@ -124,9 +124,7 @@ class Orthogonal(Initializer):
 
     def __call__(self, shape: Sequence[int], dtype: Any = None) -> Array:
         if len(shape) < 2:
-            raise ShapeError(
-                f"the orthogonal initializer needs two axes or more, got shape {show(tuple(shape))}"
-            )
+            raise ShapeError(f"the orthogonal initializer needs two axes or more, got shape {show(tuple(shape))}")
         rows, columns = math.prod(shape[:-1]), shape[-1]
         q, r = np.linalg.qr(_normal(self.seed, (max(rows, columns), min(rows, columns)), dtype))
         q *= np.where(np.diagonal(r) < 0, -1, 1).astype(q.dtype)

@@ -170,9 +170,9 @@ class Layer:
         """Builds the layer at its first call, then computes. Symbols give symbols, arrays give tensors."""
         args, kwargs = self._operands(args), self._operands(kwargs)
         context = current()
-        if context.trace is None and not context.recorders:
-            if any(isinstance(x, Symbol) for x in tree.leaves((args, kwargs))):
-                return record(self, args, kwargs)
+        symbolic = any(isinstance(x, Symbol) for x in tree.leaves((args, kwargs)))
+        if symbolic and context.trace is None and not context.recorders:
+            return record(self, args, kwargs)
         return self.run(args, kwargs)
 
     def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -20,11 +20,7 @@ class Concatenate(Layer):
         self.axis = axis
 
     def build(self, input_shape: Any) -> None:
-        if (
-            not isinstance(input_shape, list | tuple)
-            or not input_shape
-            or not isinstance(input_shape[0], tuple)
-        ):
+        if not isinstance(input_shape, list | tuple) or not input_shape or not isinstance(input_shape[0], tuple):
             raise ArgumentError(f"Concatenate takes a list of values, got one of shape {input_shape}")
 
     def call(self, inputs: Sequence[Any]) -> Any:
@@ -35,11 +31,7 @@ class Add(Layer):
     """The sum of a list of values of one shape (sizes of 1 are broadcast)."""
 
     def build(self, input_shape: Any) -> None:
-        if (
-            not isinstance(input_shape, list | tuple)
-            or not input_shape
-            or not isinstance(input_shape[0], tuple)
-        ):
+        if not isinstance(input_shape, list | tuple) or not input_shape or not isinstance(input_shape[0], tuple):
             raise ArgumentError(f"Add takes a list of values, got one of shape {input_shape}")
 
     def call(self, inputs: Sequence[Any]) -> Any:

@@ -51,8 +51,13 @@ class LSTM(Layer):
         if len(shape) != 3 or shape[-1] is None:
             raise ShapeError(f"LSTM takes (batch, steps, features) with features known, got {shape}")
         gates = 4 * self.units
-        self.kernel = self.add_weight((shape[-1], gates), self.kernel_initializer, regularizer=self.kernel_regularizer, name="kernel")  # fmt: skip
-        self.recurrent_kernel = self.add_weight((self.units, gates), self.recurrent_initializer, regularizer=self.recurrent_regularizer, name="recurrent_kernel")  # fmt: skip
+        self.kernel = self.add_weight(
+            (shape[-1], gates), self.kernel_initializer, regularizer=self.kernel_regularizer, name="kernel"
+        )
+        self.recurrent_kernel = self.add_weight(
+            (self.units, gates), self.recurrent_initializer, regularizer=self.recurrent_regularizer,
+            name="recurrent_kernel",
+        )  # fmt: skip
         if self.use_bias:
             self.bias = self.add_weight((gates,), self._first_bias, regularizer=self.bias_regularizer, name="bias")
 
@@ -82,5 +87,7 @@ class LSTM(Layer):
         return [output, h, c] if self.return_state else output
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
-        kept = (ops.flip(mask, 1) if self.go_backwards else mask) if self.return_sequences and mask is not None else None
+        kept = None
+        if self.return_sequences and mask is not None:
+            kept = ops.flip(mask, 1) if self.go_backwards else mask
         return [kept, None, None] if self.return_state else kept

@@ -12,7 +12,8 @@ from graphkit.layers.naming import unique_name
 from graphkit.models.exporting import export_model
 from graphkit.models.functional import Functional
 from graphkit.models.summary import summary_text
-from graphkit.train import loop, metrics as _metrics
+from graphkit.train import loop
+from graphkit.train import metrics as _metrics
 from graphkit.train.callbacks import Callback, History
 from graphkit.train.trainer import Trainer
 

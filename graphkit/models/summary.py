@@ -20,8 +20,13 @@ def summary_text(model: Any) -> str:
         rows.append((f"{layer.name} ({type(layer).__name__})", shape, f"{layer.count_params():,}", sources))
     widths = [max(len(r[i]) for r in rows) for i in range(4)]
     line = "  ".join("-" * w for w in widths)
-    lines = ["  ".join(c.rjust(w) if i == 2 else c.ljust(w) for i, (c, w) in enumerate(zip(r, widths, strict=True))) for r in rows]  # fmt: skip
-    return "\n".join([f'Model: "{model.name}"', line, lines[0], line, *(x.rstrip() for x in lines[1:]), line, *_totals(model)])
+    lines = [_aligned(row, widths) for row in rows]
+    return "\n".join([f'Model: "{model.name}"', line, lines[0], line, *lines[1:], line, *_totals(model)])
+
+
+def _aligned(row: tuple[str, ...], widths: list[int]) -> str:
+    cells = [c.rjust(w) if i == 2 else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
+    return "  ".join(cells).rstrip()
 
 
 def _totals(model: Any) -> list[str]:

@@ -5,35 +5,91 @@ The names are those of `keras.ops` and NumPy. `PRIMITIVES` is the written list; 
 
 from graphkit.core.op import Op
 from graphkit.core.reverse import Alias, ZerosLike, zeros_like
-from graphkit.ops import control, elementwise, index, linalg, lookup, loss, nn, random, recurrent, reduce
+from graphkit.ops import compare, control, elementwise, index, linalg, lookup, loss, nn, random, recurrent, reduce
+from graphkit.ops.compare import (
+    equal,
+    greater,
+    greater_equal,
+    less,
+    less_equal,
+    logical_and,
+    logical_not,
+    logical_or,
+    not_equal,
+)  # fmt: skip
 from graphkit.ops.control import scan
 from graphkit.ops.convert import Cast, cast
 from graphkit.ops.elementwise import (
-    absolute, add, clip, divide, equal, exp, floor, greater, greater_equal, less, less_equal, log,
-    logical_and, logical_not, logical_or, maximum, minimum, multiply, negative, not_equal, power,
-    reciprocal, sign, sqrt, square, stop_gradient, subtract, where,
+    absolute,
+    add,
+    clip,
+    divide,
+    exp,
+    floor,
+    log,
+    maximum,
+    minimum,
+    multiply,
+    negative,
+    power,
+    reciprocal,
+    sign,
+    sqrt,
+    square,
+    stop_gradient,
+    subtract,
+    where,
 )  # fmt: skip
 from graphkit.ops.index import getitem, one_hot, take
 from graphkit.ops.linalg import matmul
 from graphkit.ops.nn import (
-    elu, erf, gelu, hard_sigmoid, leaky_relu, log_sigmoid, log_softmax, relu, relu6, selu, sigmoid,
-    silu, softmax, softplus, tanh, tanh_shrink,
+    elu,
+    erf,
+    gelu,
+    hard_sigmoid,
+    leaky_relu,
+    log_sigmoid,
+    log_softmax,
+    relu,
+    relu6,
+    selu,
+    sigmoid,
+    silu,
+    softmax,
+    softplus,
+    tanh,
+    tanh_shrink,
 )  # fmt: skip
 from graphkit.ops.operators import Tensor, Variable, convert_to_numpy, convert_to_tensor
 from graphkit.ops.recurrent import lstm
-from graphkit.ops.reduce import all, any, argmax, logsumexp, max, mean, min, sum, variance  # noqa: A004 - NumPy's names
+from graphkit.ops.reduce import all, any, argmax, logsumexp, max, mean, min, sum, variance
 from graphkit.ops.shape import (
-    BroadcastTo, Concat, Flip, Reshape, SizeOf, Slice, Sum, Transpose, Unslice, broadcast_to,
-    concatenate, expand_dims, flip, reshape, shape, squeeze, stack, transpose,
+    BroadcastTo,
+    Concat,
+    Flip,
+    Reshape,
+    SizeOf,
+    Slice,
+    Transpose,
+    Unslice,
+    broadcast_to,
+    concatenate,
+    expand_dims,
+    flip,
+    reshape,
+    shape,
+    squeeze,
+    stack,
+    transpose,
 )  # fmt: skip
 
-abs = absolute  # noqa: A001 - NumPy's name
+abs = absolute
 var = variance
 
 PRIMITIVES: tuple[type[Op], ...] = (
     Alias, ZerosLike, Cast, Reshape, Transpose, BroadcastTo, Concat, Slice, Unslice, Flip, SizeOf,
-    *elementwise.FAMILY, *reduce.FAMILY, *linalg.FAMILY, *nn.FAMILY, *index.FAMILY, *lookup.FAMILY,
-    *loss.FAMILY,     *random.FAMILY, *control.FAMILY, *recurrent.FAMILY, *loss.FAMILY,
+    *elementwise.FAMILY, *compare.FAMILY, *reduce.FAMILY, *linalg.FAMILY, *nn.FAMILY, *index.FAMILY, *lookup.FAMILY,
+    *loss.FAMILY, *random.FAMILY, *control.FAMILY, *recurrent.FAMILY,
 )  # fmt: skip
 
 __all__ = [

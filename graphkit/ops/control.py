@@ -53,11 +53,11 @@ class Scan(Op):
         length = sequences[0].dims[0]
         return (*carries, *(s.with_dims((length, *s.dims)) for s in found[self.n_carries :]))
 
-    def forward(self, *arrays: Array, out: Any = None) -> tuple[Array, ...]:
+    def forward(self, *arrays: Array, out: Any = None) -> Any:
         consts, carries, sequences = self._split(arrays)
         specs = self.infer(*(spec_of(a) for a in arrays))
         if out is None:
-            out = tuple(np.empty(s.shape, s.dtype) for s in specs)  # type: ignore[arg-type] # sizes are numbers here
+            out = tuple(np.empty(s.shape, s.dtype) for s in specs)
         elif not isinstance(out, tuple):
             out = (out,)
         steps = range(sequences[0].shape[0])
@@ -69,7 +69,7 @@ class Scan(Op):
                     piece[t] = value
         for last, value in zip(out, carries, strict=False):
             last[...] = value
-        return out  # type: ignore[no-any-return] # a tuple of arrays
+        return out
 
     def vjp(self, g: Any, ins: tuple[Any, ...], out: Any) -> tuple[Any, ...]:
         gs = g if isinstance(g, tuple) else (g,)
@@ -144,9 +144,7 @@ class _BackwardBody:
         inputs = [*consts, *befores, *slices]
         found = gradients(scan.body, inputs, [*g_carries, *g_pieces])
         filled = [
-            zeros_like(x) if d is None else d
-            for x, d in zip(inputs, found, strict=True)
-            if is_float(spec_of(x).dtype)
+            zeros_like(x) if d is None else d for x, d in zip(inputs, found, strict=True) if is_float(spec_of(x).dtype)
         ]
         d_consts, others = filled[:n_totals], filled[n_totals:]
         n_carried = len(carried) - n_totals
@@ -154,7 +152,9 @@ class _BackwardBody:
         return (*others[:n_carried], *sums, *others[n_carried:])
 
 
-def scan(body: Body, consts: Sequence[Any], carries: Sequence[Any], sequences: Sequence[Any], reverse: bool = False) -> Any:
+def scan(
+    body: Body, consts: Sequence[Any], carries: Sequence[Any], sequences: Sequence[Any], reverse: bool = False
+) -> Any:
     """Runs `body` over axis 0 of the sequences; gives (last carries..., stacked pieces...)."""
     inner = [spec_of(x) for x in (*consts, *carries)]
     inner += [spec_of(s).with_dims(spec_of(s).dims[1:]) for s in sequences]

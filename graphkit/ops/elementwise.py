@@ -1,33 +1,21 @@
-"""Element-wise ops: one class, one formula, one derivative each. Broadcasting is undone in one place."""
+"""Element-wise ops: one class, one formula, one derivative each."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from graphkit.core.dtypes import Array, is_float
+from graphkit.core.dtypes import Array
 from graphkit.core.errors import DtypeError
 from graphkit.core.op import Op, apply, spec_of
 from graphkit.core.spec import Spec, broadcast
+from graphkit.ops.compare import GreaterEqual, equal, greater
 from graphkit.ops.convert import as_float, as_value, cast, promote, promote_float
+from graphkit.ops.pointwise import Binary, Unary, binary_function
 from graphkit.ops.shape import unbroadcast
-
-
-class Unary(Op):
-    """A function of one value, element by element."""
-
-    ufunc: ClassVar[Callable[..., Any]]
-    elementwise = True
-    overwrites = (0,)
-
-    def infer(self, x: Spec) -> Spec:  # type: ignore[override] # one input
-        return x
-
-    def forward(self, x: Array, out: Any = None) -> Array:  # type: ignore[override] # one input
-        return type(self).ufunc(x, out=out)  # type: ignore[no-any-return] # an array
 
 
 class Negative(Unary):
@@ -104,13 +92,13 @@ class Where(Op):
     elementwise = True
     overwrites = (1, 2)
 
-    def infer(self, c: Spec, x: Spec, y: Spec) -> Spec:  # type: ignore[override] # three inputs
+    def infer(self, c: Spec, x: Spec, y: Spec) -> Spec:
         if c.dtype.kind != "b":
             raise DtypeError(f"where needs a boolean condition, got {c.dtype}")
         dims = broadcast("where", x, y)
         return x.with_dims(broadcast("where", c, x.with_dims(dims)))
 
-    def forward(self, c: Array, x: Array, y: Array, out: Any = None) -> Array:  # type: ignore[override] # three inputs
+    def forward(self, c: Array, x: Array, y: Array, out: Any = None) -> Any:
         if out is None:
             return np.where(c, x, y)
         if np.may_share_memory(out, x):
@@ -128,30 +116,6 @@ class Where(Op):
             unbroadcast(where(c, g, zero), spec_of(x).dims),
             unbroadcast(where(c, zero, g), spec_of(y).dims),
         )
-
-
-class Binary(Op):
-    """A function of two values, element by element, broadcast by NumPy's rule."""
-
-    ufunc: ClassVar[Callable[..., Any]]
-    elementwise = True
-    overwrites = (0, 1)
-
-    def infer(self, x: Spec, y: Spec) -> Spec:  # type: ignore[override] # two inputs
-        return x.with_dims(broadcast(self.name, x, y))
-
-    def forward(self, x: Array, y: Array, out: Any = None) -> Array:  # type: ignore[override] # two inputs
-        return type(self).ufunc(x, y, out=out)  # type: ignore[no-any-return] # an array
-
-    def partials(self, g: Any, x: Any, y: Any, out: Any) -> tuple[Any, Any]:
-        """The cotangents of x and y before broadcasting is undone."""
-        raise NotImplementedError(self.name)
-
-    def vjp(self, g: Any, ins: tuple[Any, ...], out: Any) -> tuple[Any, ...]:
-        if not is_float(spec_of(ins[0]).dtype):
-            return (None, None)
-        gx, gy = self.partials(g, *ins, out)
-        return unbroadcast(gx, spec_of(ins[0]).dims), unbroadcast(gy, spec_of(ins[1]).dims)
 
 
 class Add(Binary):
@@ -230,59 +194,6 @@ class Power(Binary):
         return gx, g * where(positive, out * log(where(positive, x, 1.0)), 0.0)
 
 
-class Compare(Binary):
-    """A comparison: boolean, with no gradient."""
-
-    overwrites = ()
-    differentiable = False
-
-    def infer(self, x: Spec, y: Spec) -> Spec:  # type: ignore[override] # two inputs
-        return Spec(broadcast(self.name, x, y), np.dtype(bool))
-
-
-class Equal(Compare):
-    """x == y"""
-
-    ufunc = np.equal
-    onnx_type = "Equal"
-
-
-class Greater(Compare):
-    """x > y"""
-
-    ufunc = np.greater
-    onnx_type = "Greater"
-
-
-class GreaterEqual(Compare):
-    """x >= y"""
-
-    ufunc = np.greater_equal
-    onnx_type = "GreaterOrEqual"
-
-
-class And(Compare):
-    """Both hold."""
-
-    ufunc = np.logical_and
-    onnx_type = "And"
-
-
-class Or(Compare):
-    """One of them holds."""
-
-    ufunc = np.logical_or
-    onnx_type = "Or"
-
-
-class Not(Unary):
-    """It does not hold."""
-
-    ufunc = np.logical_not
-    onnx_type = "Not"
-    differentiable = False
-
-
 @dataclass(frozen=True)
 class StopGradient(Op):
     """x, through which no gradient flows."""
@@ -291,10 +202,10 @@ class StopGradient(Op):
     differentiable = False
     onnx_type = "Identity"
 
-    def infer(self, x: Spec) -> Spec:  # type: ignore[override] # one input
+    def infer(self, x: Spec) -> Spec:
         return x
 
-    def forward(self, x: Array, out: Any = None) -> Array:  # type: ignore[override] # one input
+    def forward(self, x: Array, out: Any = None) -> Any:
         if out is None:
             return x
         np.copyto(out, x)
@@ -302,15 +213,6 @@ class StopGradient(Op):
 
 
 # functions
-
-
-def _binary(op: Op) -> Callable[[Any, Any], Any]:
-    def function(x1: Any, x2: Any) -> Any:
-        return apply(op, *promote(x1, x2))
-
-    function.__doc__ = type(op).__doc__
-    function.__name__ = type(op).__name__.lower()
-    return function
 
 
 def _unary_float(op: Op) -> Callable[[Any], Any]:
@@ -322,14 +224,11 @@ def _unary_float(op: Op) -> Callable[[Any], Any]:
     return function
 
 
-add = _binary(Add())
-subtract = _binary(Subtract())
-multiply = _binary(Multiply())
-maximum = _binary(Maximum())
-minimum = _binary(Minimum())
-equal = _binary(Equal())
-greater = _binary(Greater())
-greater_equal = _binary(GreaterEqual())
+add = binary_function(Add())
+subtract = binary_function(Subtract())
+multiply = binary_function(Multiply())
+maximum = binary_function(Maximum())
+minimum = binary_function(Minimum())
 exp = _unary_float(Exp())
 log = _unary_float(Log())
 sqrt = _unary_float(Sqrt())
@@ -343,36 +242,6 @@ def divide(x1: Any, x2: Any) -> Any:
 def power(x1: Any, x2: Any) -> Any:
     """x^y, in floats"""
     return apply(Power(), *promote_float(x1, x2))
-
-
-def less(x1: Any, x2: Any) -> Any:
-    """x < y"""
-    return greater(x2, x1)
-
-
-def less_equal(x1: Any, x2: Any) -> Any:
-    """x <= y"""
-    return greater_equal(x2, x1)
-
-
-def not_equal(x1: Any, x2: Any) -> Any:
-    """x != y"""
-    return apply(Not(), equal(x1, x2))
-
-
-def logical_not(x: Any) -> Any:
-    """It does not hold."""
-    return apply(Not(), cast(x, "bool"))
-
-
-def logical_and(x1: Any, x2: Any) -> Any:
-    """Both hold."""
-    return apply(And(), cast(x1, "bool"), cast(x2, "bool"))
-
-
-def logical_or(x1: Any, x2: Any) -> Any:
-    """One of them holds."""
-    return apply(Or(), cast(x1, "bool"), cast(x2, "bool"))
 
 
 def negative(x: Any) -> Any:
@@ -423,5 +292,5 @@ def reciprocal(x: Any) -> Any:
 
 FAMILY: Sequence[type[Op]] = (
     Negative, Absolute, Sign, Floor, Exp, Log, Sqrt, Where, Add, Subtract, Multiply, Divide,
-    Maximum, Minimum, Power, Equal, Greater, GreaterEqual, And, Or, Not, StopGradient,
+    Maximum, Minimum, Power, StopGradient,
 )  # fmt: skip

@@ -34,7 +34,7 @@ def _ratio(x: Array, top: tuple[float, ...], bottom: tuple[float, ...]) -> Array
     p, q = top[-1] * x, x
     for a, b in zip(top[: len(bottom) - 1], bottom[:-1], strict=True):
         p, q = (p + a) * x, (q + b) * x
-    return (p + top[len(bottom) - 1]) / (q + bottom[-1])  # type: ignore[no-any-return] # an array
+    return (p + top[len(bottom) - 1]) / (q + bottom[-1])
 
 
 def erf(x: Array, out: Any = None) -> Array:
@@ -42,7 +42,7 @@ def erf(x: Array, out: Any = None) -> Array:
     wide = np.asarray(x, np.float64)
     size = np.abs(wide)
     near = wide * _ratio(np.minimum(size, 0.5) ** 2, *_SMALL)
-    middle = np.exp(-np.minimum(size, 4.0) ** 2) * _ratio(np.clip(size, 0.46875, 4.0), *_MIDDLE)
+    middle = np.exp(-(np.minimum(size, 4.0) ** 2)) * _ratio(np.clip(size, 0.46875, 4.0), *_MIDDLE)
     far = np.clip(size, 4.0, 26.0)
     inverse = 1.0 / (far * far)
     tail = np.exp(-far * far) * (_INV_SQRT_PI - inverse * _ratio(inverse, *_LARGE)) / far

@@ -26,12 +26,12 @@ class Gather(Op):
 
     axis: int = 0
 
-    def infer(self, x: Spec, indices: Spec) -> Spec:  # type: ignore[override] # two inputs
+    def infer(self, x: Spec, indices: Spec) -> Spec:
         if indices.dtype.kind not in "iu":
             raise DtypeError(f"gather needs integer indices, got {indices.dtype}")
         return x.with_dims(x.dims[: self.axis] + indices.dims + x.dims[self.axis + 1 :])
 
-    def forward(self, x: Array, indices: Array, out: Any = None) -> Array:  # type: ignore[override] # two inputs
+    def forward(self, x: Array, indices: Array, out: Any = None) -> Any:
         check_range(indices, x.shape[self.axis])
         if out is None:
             return np.take(x, indices, axis=self.axis)
@@ -64,18 +64,18 @@ class AddRows(Op):
     axis: int
     size: Size
 
-    def infer(self, g: Spec, indices: Spec) -> Spec:  # type: ignore[override] # two inputs
-        return g.with_dims(g.dims[: self.axis] + (self.size,) + g.dims[self.axis + indices.rank :])
+    def infer(self, g: Spec, indices: Spec) -> Spec:
+        return g.with_dims((*g.dims[: self.axis], self.size, *g.dims[self.axis + indices.rank :]))
 
-    def scratch(self, g: Spec, indices: Spec) -> tuple[Spec, ...]:  # type: ignore[override] # two inputs
+    def scratch(self, g: Spec, indices: Spec) -> tuple[Spec, ...]:
         rest = g.dims[: self.axis] + g.dims[self.axis + indices.rank :]
         rows = g.with_dims((indices.size, *rest))
         return (rows, rows)
 
-    def forward(self, g: Array, indices: Array, out: Any = None, scratch: Any = None) -> Array:  # type: ignore[override] # two inputs
+    def forward(self, g: Array, indices: Array, out: Any = None, scratch: Any = None) -> Any:
         before, after = g.shape[: self.axis], g.shape[self.axis + indices.ndim :]
         if out is None:
-            out = np.empty((*before, self.size, *after), g.dtype)  # type: ignore[arg-type] # bound to a number
+            out = np.empty((*before, self.size, *after), g.dtype)
         out[...] = 0
         if indices.size == 0 or g.size == 0:
             return np.asarray(out)
@@ -116,12 +116,12 @@ class OneHot(Op):
     dtype: str
     differentiable = False
 
-    def infer(self, indices: Spec) -> Spec:  # type: ignore[override] # one input
+    def infer(self, indices: Spec) -> Spec:
         if indices.dtype.kind not in "iu":
             raise DtypeError(f"one_hot needs integers, got {indices.dtype}")
         return Spec((*indices.dims, self.classes), np.dtype(self.dtype))
 
-    def forward(self, indices: Array, out: Any = None) -> Array:  # type: ignore[override] # one input
+    def forward(self, indices: Array, out: Any = None) -> Any:
         hit = indices[..., None] == np.arange(self.classes, dtype=indices.dtype)
         if out is None:
             return hit.astype(self.dtype)
@@ -177,7 +177,8 @@ def getitem(x: Any, key: Any) -> Any:
     if Ellipsis in [k for k in keys if k is Ellipsis]:
         place = next(i for i, k in enumerate(keys) if k is Ellipsis)
         keys[place : place + 1] = [slice(None)] * (spec_of(x).rank - named)
-    axis, dims_kept = 0, []
+    axis = 0
+    dims_kept: list[int | None] = []
     for k in keys:
         if k is None:
             dims_kept.append(None)

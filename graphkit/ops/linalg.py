@@ -25,21 +25,21 @@ class MatMul(Op):
 
     onnx_type = "MatMul"
 
-    def infer(self, x: Spec, y: Spec) -> Spec:  # type: ignore[override] # two inputs
+    def infer(self, x: Spec, y: Spec) -> Spec:
         inner, other = x.dims[-1], y.dims[-2]
         if inner != other and isinstance(inner, int) and isinstance(other, int):
             raise ShapeError(f"matmul needs equal inner sizes, got {show(x.dims)} and {show(y.dims)}")
         batch = broadcast("matmul", x.with_dims(x.dims[:-2]), y.with_dims(y.dims[:-2]))
         return x.with_dims((*batch, x.dims[-2], y.dims[-1]))
 
-    def forward(self, x: Array, y: Array, out: Any = None) -> Array:  # type: ignore[override] # two inputs
+    def forward(self, x: Array, y: Array, out: Any = None) -> Any:
         if y.ndim == 2 and x.ndim > 2 and x.flags.c_contiguous:
             flat = x.reshape(-1, x.shape[-1])
             if out is None:
                 return (flat @ y).reshape(*x.shape[:-1], y.shape[-1])
             np.matmul(flat, y, out=out.reshape(-1, y.shape[-1]))
             return np.asarray(out)
-        return np.matmul(x, y, out=out)  # type: ignore[no-any-return] # an array
+        return np.matmul(x, y, out=out)
 
     def vjp(self, g: Any, ins: tuple[Any, ...], out: Any) -> tuple[Any, ...]:
         x, y = ins

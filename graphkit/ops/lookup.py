@@ -18,10 +18,10 @@ class WholeNumbers(Op):
 
     differentiable = False
 
-    def infer(self, x: Spec) -> Spec:  # type: ignore[override] # one input
+    def infer(self, x: Spec) -> Spec:
         return x.with_dtype("int64")
 
-    def forward(self, x: Array, out: Any = None) -> Array:  # type: ignore[override] # one input
+    def forward(self, x: Array, out: Any = None) -> Any:
         result = x.astype(np.int64) if out is None else out
         np.copyto(result, x, casting="unsafe")
         wrong = np.not_equal(result, x)

@@ -28,10 +28,10 @@ class CheckLabels(Op):
     ignore_class: int | None = None
     differentiable = False
 
-    def infer(self, labels: Spec) -> Spec:  # type: ignore[override] # one input
+    def infer(self, labels: Spec) -> Spec:
         return labels.with_dtype("int64") if is_float(labels.dtype) else labels
 
-    def forward(self, labels: Array, out: Any = None) -> Array:  # type: ignore[override] # one input
+    def forward(self, labels: Array, out: Any = None) -> Any:
         wrong = (labels < 0) | (labels >= self.classes)
         if is_float(labels.dtype):
             wrong |= labels != np.trunc(labels)
@@ -65,25 +65,21 @@ class SoftmaxCrossentropy(Op):
 
     axis: int
 
-    def infer(self, x: Spec, y: Spec) -> Spec:  # type: ignore[override] # two inputs
+    def infer(self, x: Spec, y: Spec) -> Spec:
         if x.rank != y.rank:
-            raise ShapeError(
-                f"cross-entropy needs logits and targets of one shape, got {show(x.dims)}, {show(y.dims)}"
-            )
+            raise ShapeError(f"cross-entropy needs logits and targets of one shape, got {show(x.dims)}, {show(y.dims)}")
         dims = broadcast(self.name, x, y)
         return x.with_dims([1 if i == self.axis else d for i, d in enumerate(dims)])
 
-    def scratch(self, x: Spec, y: Spec) -> tuple[Spec, ...]:  # type: ignore[override] # two inputs
+    def scratch(self, x: Spec, y: Spec) -> tuple[Spec, ...]:
         return (x, x)
 
-    def forward(  # type: ignore[override] # two inputs
-        self, x: Array, y: Array, out: Any = None, scratch: Any = None
-    ) -> Array:
+    def forward(self, x: Array, y: Array, out: Any = None, scratch: Any = None) -> Any:
         shifted, powers = scratch
         np.subtract(x, x.max(axis=self.axis, keepdims=True, initial=-np.inf), out=shifted)
         total = np.log(np.exp(shifted, out=powers).sum(axis=self.axis, keepdims=True))
         np.multiply(np.subtract(total, shifted, out=shifted), y, out=shifted)
-        return shifted.sum(axis=self.axis, keepdims=True, out=out)  # type: ignore[no-any-return] # an array
+        return shifted.sum(axis=self.axis, keepdims=True, out=out)
 
     def vjp(self, g: Any, ins: tuple[Any, ...], out: Any) -> tuple[Any, ...]:
         x, y = ins

@@ -13,9 +13,11 @@ from graphkit.core.dtypes import Array
 from graphkit.core.op import Builder, Op, apply, spec_of
 from graphkit.core.spec import Spec, axis_of
 from graphkit.ops import reduce
+from graphkit.ops.compare import greater
 from graphkit.ops.convert import as_float
-from graphkit.ops.elementwise import Unary, exp, greater, maximum, minimum, where
+from graphkit.ops.elementwise import exp, maximum, minimum, where
 from graphkit.ops.erf import erf as erf_kernel
+from graphkit.ops.pointwise import Unary
 
 
 class Tanh(Unary):
@@ -33,7 +35,7 @@ class Sigmoid(Unary):
 
     onnx_type = "Sigmoid"
 
-    def forward(self, x: Array, out: Any = None) -> Array:  # type: ignore[override] # one input
+    def forward(self, x: Array, out: Any = None) -> Any:
         out = np.empty_like(x) if out is None else out
         half = x.dtype.type(0.5)
         np.multiply(x, half, out=out)
@@ -50,7 +52,7 @@ class Relu(Unary):
 
     onnx_type = "Relu"
 
-    def forward(self, x: Array, out: Any = None) -> Array:  # type: ignore[override] # one input
+    def forward(self, x: Array, out: Any = None) -> Any:
         return np.maximum(x, x.dtype.type(0), out=out)
 
     def vjp(self, g: Any, ins: tuple[Any, ...], out: Any) -> tuple[Any, ...]:
@@ -63,13 +65,13 @@ class ReluGradient(Op):
     elementwise = True
     overwrites = (0,)
 
-    def infer(self, g: Spec, y: Spec) -> Spec:  # type: ignore[override] # two inputs
+    def infer(self, g: Spec, y: Spec) -> Spec:
         return g
 
-    def scratch(self, g: Spec, y: Spec) -> tuple[Spec, ...]:  # type: ignore[override] # two inputs
+    def scratch(self, g: Spec, y: Spec) -> tuple[Spec, ...]:
         return (y.with_dtype(bool),)
 
-    def forward(self, g: Array, y: Array, out: Any = None, scratch: Any = None) -> Array:  # type: ignore[override] # two inputs
+    def forward(self, g: Array, y: Array, out: Any = None, scratch: Any = None) -> Any:
         return np.multiply(g, np.greater(y, 0, out=scratch[0]), out=out)
 
     def vjp(self, g: Any, ins: tuple[Any, ...], out: Any) -> tuple[Any, ...]:
@@ -86,8 +88,8 @@ class Softplus(Unary):
     onnx_type = "Softplus"
     overwrites = ()
 
-    def forward(self, x: Array, out: Any = None) -> Array:  # type: ignore[override] # one input
-        return np.logaddexp(x, x.dtype.type(0), out=out)  # type: ignore[no-any-return] # an array
+    def forward(self, x: Array, out: Any = None) -> Any:
+        return np.logaddexp(x, x.dtype.type(0), out=out)
 
     def vjp(self, g: Any, ins: tuple[Any, ...], out: Any) -> tuple[Any, ...]:
         return (g * sigmoid(ins[0]),)
@@ -104,7 +106,7 @@ class Erf(Unary):
     onnx_type = "Erf"
     overwrites = ()
 
-    def forward(self, x: Array, out: Any = None) -> Array:  # type: ignore[override] # one input
+    def forward(self, x: Array, out: Any = None) -> Any:
         return erf_kernel(x, out)
 
     def vjp(self, g: Any, ins: tuple[Any, ...], out: Any) -> tuple[Any, ...]:
@@ -118,10 +120,10 @@ class Softmax(Op):
     axis: int
     overwrites = (0,)
 
-    def infer(self, x: Spec) -> Spec:  # type: ignore[override] # one input
+    def infer(self, x: Spec) -> Spec:
         return x
 
-    def forward(self, x: Array, out: Any = None) -> Array:  # type: ignore[override] # one input
+    def forward(self, x: Array, out: Any = None) -> Any:
         result = np.subtract(x, x.max(axis=self.axis, keepdims=True, initial=-np.inf), out=out)
         np.exp(result, out=result)
         return np.divide(result, result.sum(axis=self.axis, keepdims=True), out=result)
@@ -141,13 +143,13 @@ class LogSoftmax(Op):
     axis: int
     overwrites = (0,)
 
-    def infer(self, x: Spec) -> Spec:  # type: ignore[override] # one input
+    def infer(self, x: Spec) -> Spec:
         return x
 
-    def scratch(self, x: Spec) -> tuple[Spec, ...]:  # type: ignore[override] # one input
+    def scratch(self, x: Spec) -> tuple[Spec, ...]:
         return (x,)
 
-    def forward(self, x: Array, out: Any = None, scratch: Any = None) -> Array:  # type: ignore[override] # one input
+    def forward(self, x: Array, out: Any = None, scratch: Any = None) -> Any:
         result = np.subtract(x, x.max(axis=self.axis, keepdims=True, initial=-np.inf), out=out)
         total = np.log(np.exp(result, out=scratch[0]).sum(axis=self.axis, keepdims=True))
         return np.subtract(result, total, out=result)
@@ -237,8 +239,8 @@ def tanh_shrink(x: Any) -> Any:
 
 
 def relu6(x: Any) -> Any:
-    """min(max(x, 0), 6)"""
-    return minimum(relu(x), 6.0)
+    """min(max(x, 0), 6); the gradient at 0 and at 6 is 0"""
+    return minimum(6.0, relu(x))
 
 
 def log_sigmoid(x: Any) -> Any:
@@ -247,8 +249,8 @@ def log_sigmoid(x: Any) -> Any:
 
 
 def hard_sigmoid(x: Any) -> Any:
-    """x / 6 + 1 / 2, kept between 0 and 1"""
-    return minimum(maximum(as_float(x) / 6.0 + 0.5, 0.0), 1.0)
+    """x / 6 + 1 / 2, kept between 0 and 1; the gradient at -3 and at 3 is 0"""
+    return minimum(1.0, maximum(0.0, as_float(x) / 6.0 + 0.5))
 
 
 FAMILY: Sequence[type[Op]] = (Tanh, Sigmoid, Relu, ReluGradient, Softplus, Erf, Softmax, LogSoftmax)

@@ -12,12 +12,16 @@ from typing import Any
 
 import numpy as np
 
+from graphkit.core.context import current
 from graphkit.core.dtypes import Array
 from graphkit.core.errors import ArgumentError
-from graphkit.core.op import EAGER, SPECS, Value
+from graphkit.core.op import EAGER, SPECS, Value, apply
+from graphkit.core.reverse import Alias
 from graphkit.core.spec import Spec
 from graphkit.core.variable import BaseVariable
+from graphkit.ops import compare as c
 from graphkit.ops import elementwise as e
+from graphkit.ops.convert import as_value, cast
 from graphkit.ops.index import getitem
 from graphkit.ops.linalg import matmul
 from graphkit.ops.shape import transpose
@@ -72,31 +76,31 @@ class Operators(Value):
         return e.absolute(self)
 
     def __and__(self, other: Any) -> Any:
-        return e.logical_and(self, other)
+        return c.logical_and(self, other)
 
     def __or__(self, other: Any) -> Any:
-        return e.logical_or(self, other)
+        return c.logical_or(self, other)
 
     def __invert__(self) -> Any:
-        return e.logical_not(self)
+        return c.logical_not(self)
 
     def __lt__(self, other: Any) -> Any:
-        return e.less(self, other)
+        return c.less(self, other)
 
     def __le__(self, other: Any) -> Any:
-        return e.less_equal(self, other)
+        return c.less_equal(self, other)
 
     def __gt__(self, other: Any) -> Any:
-        return e.greater(self, other)
+        return c.greater(self, other)
 
     def __ge__(self, other: Any) -> Any:
-        return e.greater_equal(self, other)
+        return c.greater_equal(self, other)
 
     def __eq__(self, other: Any) -> Any:
-        return False if other is None else e.equal(self, other)
+        return False if other is None else c.equal(self, other)
 
     def __ne__(self, other: Any) -> Any:
-        return True if other is None else e.not_equal(self, other)
+        return True if other is None else c.not_equal(self, other)
 
     __hash__ = object.__hash__
 
@@ -169,7 +173,7 @@ class Variable(BaseVariable, _Numbers):
     @property
     def value(self) -> Any:
         """The present value, as an op input sees it."""
-        return self.read()
+        return self.read() if current().trace is None else apply(Alias(), self)
 
     def assign_add(self, value: Any) -> BaseVariable:
         """Adds to the value."""
@@ -195,7 +199,7 @@ SPECS.placeholder = Placeholder
 
 def convert_to_tensor(x: Any, dtype: Any = None) -> Any:
     """x as a value: a tensor of an array, a list or a number; symbols and variables stay what they are."""
-    value = e.as_value(x) if dtype is None else e.cast(x, dtype)
+    value = as_value(x) if dtype is None else cast(x, dtype)
     return value if isinstance(value, Value) else Tensor(np.array(value))
 
 

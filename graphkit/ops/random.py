@@ -32,17 +32,15 @@ class RandomUniform(Op):
     random = True
     differentiable = False
 
-    def infer(self, key: Spec, step: Spec) -> Spec:  # type: ignore[override] # two inputs
+    def infer(self, key: Spec, step: Spec) -> Spec:
         return Spec(self.dims, np.dtype(self.dtype))
 
-    def forward(self, key: Array, step: Array, out: Any = None) -> Array:  # type: ignore[override] # two inputs
+    def forward(self, key: Array, step: Array, out: Any = None) -> Any:
         if out is None:
-            out = np.empty(self.dims, self.dtype)  # type: ignore[arg-type] # bound to numbers
+            out = np.empty(self.dims, self.dtype)
         flat = out.reshape(-1)
         for block in range(-(-flat.size // BLOCK)):
-            _generator(key, step, block).random(
-                dtype=flat.dtype.type, out=flat[block * BLOCK : (block + 1) * BLOCK]
-            )
+            _generator(key, step, block).random(dtype=flat.dtype.type, out=flat[block * BLOCK : (block + 1) * BLOCK])
         return np.asarray(out)
 
     def lower(self, b: Builder, ins: Sequence[str], outs: Sequence[str]) -> None:
@@ -53,9 +51,9 @@ class RandomUniform(Op):
 class RandomNormal(RandomUniform):
     """Numbers of the normal distribution with mean 0 and deviation 1.    key, step -> dims"""
 
-    def forward(self, key: Array, step: Array, out: Any = None) -> Array:  # type: ignore[override] # two inputs
+    def forward(self, key: Array, step: Array, out: Any = None) -> Any:
         if out is None:
-            out = np.empty(self.dims, self.dtype)  # type: ignore[arg-type] # bound to numbers
+            out = np.empty(self.dims, self.dtype)
         flat = out.reshape(-1)
         for block in range(-(-flat.size // BLOCK)):
             _generator(key, step, block).standard_normal(
@@ -99,11 +97,11 @@ class Next(Op):
     differentiable = False
     elementwise = True
 
-    def infer(self, x: Spec) -> Spec:  # type: ignore[override] # one input
+    def infer(self, x: Spec) -> Spec:
         return x
 
-    def forward(self, x: Array, out: Any = None) -> Array:  # type: ignore[override] # one input
-        return np.add(x, x.dtype.type(1), out=out)  # type: ignore[no-any-return] # an array
+    def forward(self, x: Array, out: Any = None) -> Any:
+        return np.add(x, x.dtype.type(1), out=out)
 
     def lower(self, b: Builder, ins: Sequence[str], outs: Sequence[str]) -> None:
         b.node("Add", [ins[0], b.constant(1, b.spec(ins[0]).dtype)], outs)

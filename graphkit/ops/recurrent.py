@@ -74,11 +74,11 @@ class LSTM(Fused):
         dims = [(4 * units, x.dims[2]), (4 * units, units), (4 * units, 1), (4 * units, x.dims[0]), (units, x.dims[0])]
         return tuple(x.with_dims(d) for d in dims)
 
-    def forward(self, *arrays: Array, out: Any = None, scratch: Any = None) -> tuple[Array, ...]:
+    def forward(self, *arrays: Array, out: Any = None, scratch: Any = None) -> Any:
         x, kernel, recurrent, bias, h, c = arrays[:6]
         units = recurrent.shape[0]
         if out is None:
-            out = tuple(np.empty(s.shape, s.dtype) for s in self.infer(*map(spec_of, arrays)))  # type: ignore[arg-type] # sizes are numbers here
+            out = tuple(np.empty(s.shape, s.dtype) for s in self.infer(*map(spec_of, arrays)))
         gates, cells, squashed, hidden = out[self.outputs :]
         w, u, b, z, product = scratch
         for packed, weight in ((w, kernel.T), (u, recurrent.T), (b, bias[:, None])):
@@ -109,7 +109,7 @@ class LSTM(Fused):
             out[0][...] = hidden[1:].transpose(2, 0, 1)
         out[self.outputs - 2][...] = hidden[-1].T
         out[self.outputs - 1][...] = cells[-1].T
-        return out  # type: ignore[no-any-return] # a tuple of arrays
+        return out
 
     def backward_scratch(self, *specs: Spec) -> tuple[Spec, ...]:
         x, units = specs[0], specs[2].dims[0]
@@ -121,7 +121,9 @@ class LSTM(Fused):
         ]  # fmt: skip
         return tuple(x.with_dims(d) for d in dims)
 
-    def backward(self, gs: Sequence[Array], ins: Sequence[Array], outs: Sequence[Array], out: Any, scratch: Any) -> None:
+    def backward(
+        self, gs: Sequence[Array], ins: Sequence[Array], outs: Sequence[Array], out: Any, scratch: Any
+    ) -> None:
         x, kernel, recurrent = ins[:3]
         units = recurrent.shape[0]
         gates, cells, squashed, hidden = outs[self.outputs :]

@@ -89,9 +89,8 @@ def lower_lstm(b: Builder, ins: Sequence[str], outs: Sequence[str], sequences: b
     y, last_h, last_c = (b.fresh(n) for n in ("y", "h", "c"))
     b.node("LSTM", [steps, w, r, bias, sizes, *states], [y if sequences else "", last_h, last_c], hidden_size=units)
     if free:
-        cut = lambda n, axis: b.emit("Slice", n, b.constant([0]), rows, b.constant([axis]))  # noqa: E731 - twice below
-        last_h, last_c = cut(last_h, 1), cut(last_c, 1)
-        y = cut(y, 2) if sequences else y
+        last_h, last_c = (_first_rows(b, n, 1, rows) for n in (last_h, last_c))
+        y = _first_rows(b, y, 2, rows) if sequences else y
     ends = [b.emit("Squeeze", n, b.constant([0])) for n in (last_h, last_c)]
     no_steps = ""
     if mask:
@@ -104,6 +103,11 @@ def lower_lstm(b: Builder, ins: Sequence[str], outs: Sequence[str], sequences: b
         _sequence(b, y, h, count, outs[0], units)
     for end, name in zip(ends, outs[-2:], strict=True):
         b.node("Identity", [end], [name])
+
+
+def _first_rows(b: Builder, name: str, axis: int, rows: str) -> str:
+    """The first `rows` along an axis: what is left of a padded batch."""
+    return b.emit("Slice", name, b.constant([0]), rows, b.constant([axis]))
 
 
 def _to_front(b: Builder, x: str, live: str, count: str, lengths: str) -> str:

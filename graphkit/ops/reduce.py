@@ -12,8 +12,9 @@ from graphkit.core.dimension import count
 from graphkit.core.dtypes import Array
 from graphkit.core.op import Builder, Op, Value, apply, spec_of
 from graphkit.core.spec import Spec, axis_of
+from graphkit.ops.compare import equal
 from graphkit.ops.convert import as_float, as_value, cast
-from graphkit.ops.elementwise import equal, exp, log, where
+from graphkit.ops.elementwise import exp, log, where
 from graphkit.ops.shape import Reshape, SizeOf, Sum, fill
 
 Axis = int | Sequence[int] | None
@@ -29,11 +30,11 @@ class Extreme(Op):
     axes: tuple[int, ...]
     ufunc: ClassVar[Any]
 
-    def infer(self, x: Spec) -> Spec:  # type: ignore[override] # one input
+    def infer(self, x: Spec) -> Spec:
         return x.with_dims([1 if i in self.axes else d for i, d in enumerate(x.dims)])
 
-    def forward(self, x: Array, out: Any = None) -> Array:  # type: ignore[override] # one input
-        return type(self).ufunc.reduce(x, axis=self.axes, keepdims=True, out=out)  # type: ignore[no-any-return] # an array
+    def forward(self, x: Array, out: Any = None) -> Any:
+        return type(self).ufunc.reduce(x, axis=self.axes, keepdims=True, out=out)
 
     def vjp(self, g: Any, ins: tuple[Any, ...], out: Any) -> tuple[Any, ...]:
         hit = equal(ins[0], out)
@@ -71,10 +72,10 @@ class ArgMax(Op):
     axis: int
     differentiable = False
 
-    def infer(self, x: Spec) -> Spec:  # type: ignore[override] # one input
+    def infer(self, x: Spec) -> Spec:
         return Spec(x.dims[: self.axis] + x.dims[self.axis + 1 :], np.dtype("int64"))
 
-    def forward(self, x: Array, out: Any = None) -> Array:  # type: ignore[override] # one input
+    def forward(self, x: Array, out: Any = None) -> Any:
         return fill(out, np.argmax(x, axis=self.axis))
 
     def mask(self, ins: tuple[Any, ...], out: Value) -> Value | None:
@@ -106,7 +107,7 @@ def _reduced(op: Callable[[tuple[int, ...]], Op], x: Any, axis: Axis, keepdims: 
     return apply(Reshape(dims), kept)
 
 
-def sum(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:  # noqa: A001 - NumPy's name
+def sum(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     """The sum over axes; booleans are counted in int32."""
     x = as_value(x)
     if spec_of(x).dtype.kind == "b":
@@ -114,12 +115,12 @@ def sum(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:  # noqa: A001
     return _reduced(Sum, x, axis, keepdims)
 
 
-def max(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:  # noqa: A001 - NumPy's name
+def max(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     """The largest element over axes."""
     return _reduced(Max, as_value(x), axis, keepdims)
 
 
-def min(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:  # noqa: A001 - NumPy's name
+def min(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     """The smallest element over axes."""
     return _reduced(Min, as_value(x), axis, keepdims)
 
@@ -143,12 +144,12 @@ def variance(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     return mean(centred * centred, axis, keepdims)
 
 
-def all(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:  # noqa: A001 - NumPy's name
+def all(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     """Whether each element is true."""
     return cast(min(cast(cast(x, "bool"), "int32"), axis, keepdims), "bool")
 
 
-def any(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:  # noqa: A001 - NumPy's name
+def any(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     """Whether one element is true."""
     return cast(max(cast(cast(x, "bool"), "int32"), axis, keepdims), "bool")
 

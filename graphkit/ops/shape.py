@@ -31,13 +31,13 @@ class Reshape(Op):
     dims: Sizes
     view = True
 
-    def infer(self, x: Spec) -> Spec:  # type: ignore[override] # one input
+    def infer(self, x: Spec) -> Spec:
         have, want = x.size, count(self.dims)
         if have != want and isinstance(have, int) and isinstance(want, int):
             raise ShapeError(f"cannot reshape {show(x.dims)} ({have} values) into {show(self.dims)} ({want})")
         return x.with_dims(self.dims)
 
-    def forward(self, x: Array, out: Any = None) -> Array:  # type: ignore[override] # one input
+    def forward(self, x: Array, out: Any = None) -> Any:
         return fill(out, x.reshape(self.dims))  # type: ignore[arg-type] # bound to numbers
 
     def vjp(self, g: Any, ins: tuple[Any, ...], out: Any) -> tuple[Any, ...]:
@@ -54,19 +54,19 @@ class Transpose(Op):
     axes: tuple[int, ...]
     view = True
 
-    def infer(self, x: Spec) -> Spec:  # type: ignore[override] # one input
+    def infer(self, x: Spec) -> Spec:
         if sorted(self.axes) != list(range(x.rank)):
             raise ShapeError(f"axes {self.axes} are no order of the axes of {show(x.dims)}")
         return x.with_dims([x.dims[a] for a in self.axes])
 
-    def forward(self, x: Array, out: Any = None) -> Array:  # type: ignore[override] # one input
+    def forward(self, x: Array, out: Any = None) -> Any:
         return fill(out, x.transpose(self.axes))
 
     def vjp(self, g: Any, ins: tuple[Any, ...], out: Any) -> tuple[Any, ...]:
         return (apply(Transpose(tuple(int(a) for a in np.argsort(self.axes))), g),)
 
     def mask(self, ins: tuple[Any, ...], out: Value) -> Value | None:
-        return ins[0].mask if self.axes[:2] == (0, 1) else None  # type: ignore[no-any-return] # a value or None
+        return ins[0].mask if self.axes[:2] == (0, 1) else None
 
     def lower(self, b: Builder, ins: Sequence[str], outs: Sequence[str]) -> None:
         b.node("Transpose", ins, outs, perm=list(self.axes))
@@ -79,7 +79,7 @@ class BroadcastTo(Op):
     dims: Sizes
     view = True
 
-    def infer(self, x: Spec) -> Spec:  # type: ignore[override] # one input
+    def infer(self, x: Spec) -> Spec:
         if x.rank > len(self.dims):
             raise ShapeError(f"cannot broadcast {show(x.dims)} to {show(self.dims)}")
         for have, want in zip(x.dims[::-1], self.dims[::-1], strict=False):
@@ -87,7 +87,7 @@ class BroadcastTo(Op):
                 raise ShapeError(f"cannot broadcast {show(x.dims)} to {show(self.dims)}")
         return x.with_dims(self.dims)
 
-    def forward(self, x: Array, out: Any = None) -> Array:  # type: ignore[override] # one input
+    def forward(self, x: Array, out: Any = None) -> Any:
         return fill(out, np.broadcast_to(x, self.dims))  # type: ignore[arg-type] # bound to numbers
 
     def vjp(self, g: Any, ins: tuple[Any, ...], out: Any) -> tuple[Any, ...]:
@@ -119,18 +119,19 @@ class Concat(Op):
         total: Size = 0
         for x in xs:
             total = total + x.dims[axis]
-        return first.with_dims(first.dims[:axis] + (total,) + first.dims[axis + 1 :])
+        return first.with_dims((*first.dims[:axis], total, *first.dims[axis + 1 :]))
 
-    def forward(self, *xs: Array, out: Any = None) -> Array:
+    def forward(self, *xs: Array, out: Any = None) -> Any:
         return np.concatenate(xs, axis=self.axis, out=out)
 
     def vjp(self, g: Any, ins: tuple[Any, ...], out: Any) -> tuple[Any, ...]:
         axis = axis_of(self.axis, spec_of(g).rank)
-        pieces, start = [], 0
+        pieces: list[Any] = []
+        start: Size = 0
         for x in ins:
             size = spec_of(x).dims[axis]
             pieces.append(apply(Slice(axis, start, start + size, 1), g))
-            start = start + size  # type: ignore[operator] # sizes add up to sizes
+            start = start + size
         return tuple(pieces)
 
     def mask(self, ins: tuple[Any, ...], out: Value) -> Value | None:
@@ -163,14 +164,14 @@ class Slice(Op):
     step: int
     view = True
 
-    def infer(self, x: Spec) -> Spec:  # type: ignore[override] # one input
+    def infer(self, x: Spec) -> Spec:
         length = floor_divide(self.stop - self.start + (self.step - 1), self.step)
-        return x.with_dims(x.dims[: self.axis] + (length,) + x.dims[self.axis + 1 :])
+        return x.with_dims((*x.dims[: self.axis], length, *x.dims[self.axis + 1 :]))
 
     def _index(self) -> tuple[slice, ...]:
         return (*[slice(None)] * self.axis, slice(self.start, self.stop, self.step))
 
-    def forward(self, x: Array, out: Any = None) -> Array:  # type: ignore[override] # one input
+    def forward(self, x: Array, out: Any = None) -> Any:
         return fill(out, x[self._index()])
 
     def vjp(self, g: Any, ins: tuple[Any, ...], out: Any) -> tuple[Any, ...]:
@@ -195,12 +196,12 @@ class Unslice(Op):
     step: int
     size: Size
 
-    def infer(self, x: Spec) -> Spec:  # type: ignore[override] # one input
-        return x.with_dims(x.dims[: self.axis] + (self.size,) + x.dims[self.axis + 1 :])
+    def infer(self, x: Spec) -> Spec:
+        return x.with_dims((*x.dims[: self.axis], self.size, *x.dims[self.axis + 1 :]))
 
-    def forward(self, x: Array, out: Any = None) -> Array:  # type: ignore[override] # one input
+    def forward(self, x: Array, out: Any = None) -> Any:
         if out is None:
-            out = np.empty((*x.shape[: self.axis], self.size, *x.shape[self.axis + 1 :]), x.dtype)  # type: ignore[arg-type] # bound
+            out = np.empty((*x.shape[: self.axis], self.size, *x.shape[self.axis + 1 :]), x.dtype)
         out[...] = 0
         out[(*[slice(None)] * self.axis, slice(self.start, self.stop, self.step))] = x
         return np.asarray(out)
@@ -235,11 +236,11 @@ class Flip(Op):
     axis: int
     view = True
 
-    def infer(self, x: Spec) -> Spec:  # type: ignore[override] # one input
+    def infer(self, x: Spec) -> Spec:
         axis_of(self.axis, x.rank)
         return x
 
-    def forward(self, x: Array, out: Any = None) -> Array:  # type: ignore[override] # one input
+    def forward(self, x: Array, out: Any = None) -> Any:
         return fill(out, np.flip(x, self.axis))
 
     def vjp(self, g: Any, ins: tuple[Any, ...], out: Any) -> tuple[Any, ...]:
@@ -262,10 +263,10 @@ class SizeOf(Op):
     sizes_only = True
     differentiable = False
 
-    def infer(self, x: Spec) -> Spec:  # type: ignore[override] # one input
+    def infer(self, x: Spec) -> Spec:
         return Spec((), np.dtype(self.dtype))
 
-    def forward(self, x: Array, out: Any = None) -> Array:  # type: ignore[override] # one input
+    def forward(self, x: Array, out: Any = None) -> Any:
         number = np.asarray(count([x.shape[a] for a in self.axes]), self.dtype)
         return fill(out, number)
 
@@ -293,11 +294,11 @@ class Sum(Op):
 
     axes: tuple[int, ...]
 
-    def infer(self, x: Spec) -> Spec:  # type: ignore[override] # one input
+    def infer(self, x: Spec) -> Spec:
         return x.with_dims([1 if i in self.axes else d for i, d in enumerate(x.dims)])
 
-    def forward(self, x: Array, out: Any = None) -> Array:  # type: ignore[override] # one input
-        return np.add.reduce(x, axis=self.axes, keepdims=True, dtype=x.dtype, out=out)  # type: ignore[no-any-return] # an array
+    def forward(self, x: Array, out: Any = None) -> Any:
+        return np.add.reduce(x, axis=self.axes, keepdims=True, dtype=x.dtype, out=out)
 
     def vjp(self, g: Any, ins: tuple[Any, ...], out: Any) -> tuple[Any, ...]:
         return (apply(BroadcastTo(spec_of(ins[0]).dims), g),)

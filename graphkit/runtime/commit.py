@@ -81,13 +81,15 @@ class Commit:
         for value in step.node.inputs:
             array = (outs or {}).get(id(value))
             array = self._arrays[id(value)] if array is None else array
-            ins.append(array if piece is None or array.size == 1 else _cut(array, piece))
+            if piece is not None:
+                array = array.reshape(()) if array.size == 1 else _cut(array, piece)
+            ins.append(array)
         extra: dict[str, Any] = {}
         if piece is not None:
             out = _cut(out, piece)
         scratch = step.op.scratch(*(Spec(a.shape, a.dtype) for a in ins))
         if scratch:
-            extra["scratch"] = tuple(np.empty(tuple(s.dims), s.dtype) for s in scratch)  # type: ignore[arg-type] # numbers
+            extra["scratch"] = tuple(np.empty(tuple(s.dims), s.dtype) for s in scratch)
         self.calls.append(partial(step.op.forward, *ins, out=out, **extra))
 
     def _may_overwrite(self, home: Group, step: Step, variable: Any) -> bool:

@@ -17,17 +17,19 @@ from graphkit.runtime.plan import Plan
 
 PLANS = 8
 
+Shape = tuple[int, ...]
 
-def sizes_of(specs: Sequence[Spec], arrays: Sequence[Array], names: Sequence[str]) -> dict[str, int]:
+
+def sizes_of(specs: Sequence[Spec], shapes: Sequence[Shape], names: Sequence[str]) -> dict[str, int]:
     """The number of each named dimension; ShapeError when two inputs disagree or a size is not the declared one."""
     sizes: dict[str, int] = {}
     owner: dict[str, str] = {}
-    for spec, array, name in zip(specs, arrays, names, strict=True):
-        if len(spec.dims) != array.ndim:
-            raise ShapeError(f"{name!r} has shape {show(array.shape)}, expected {show(spec.dims)}")
-        for dim, size in zip(spec.dims, array.shape, strict=True):
+    for spec, shape, name in zip(specs, shapes, names, strict=True):
+        if len(spec.dims) != len(shape):
+            raise ShapeError(f"{name!r} has shape {show(shape)}, expected {show(spec.dims)}")
+        for dim, size in zip(spec.dims, shape, strict=True):
             if isinstance(dim, int) and dim != size:
-                raise ShapeError(f"{name!r} has shape {show(array.shape)}, expected {show(spec.dims)}")
+                raise ShapeError(f"{name!r} has shape {show(shape)}, expected {show(spec.dims)}")
             label = str(dim) if isinstance(dim, Dimension) and dim == Dimension.named(str(dim)) else None
             if label is None:
                 continue
@@ -60,9 +62,9 @@ class Compiled:
                 self.traces += 1
             return self._graphs[key]
 
-    def acquire(self, specs: Sequence[Spec], shapes: Sequence[Array]) -> tuple[Hashable, Plan]:
+    def acquire(self, specs: Sequence[Spec], shapes: Sequence[Shape]) -> tuple[Hashable, Plan]:
         """A plan for arrays of these sizes that no one else is using; give it back with `release`."""
-        key = (tuple(specs), tuple(a.shape for a in shapes))
+        key = (tuple(specs), tuple(shapes))
         with self._lock:
             free = self._plans.get(key)
             if free:
@@ -81,7 +83,7 @@ class Compiled:
 
     def __call__(self, specs: Sequence[Spec], arrays: Sequence[Array]) -> list[Array]:
         """Runs it on arrays; the results are the caller's own."""
-        key, plan = self.acquire(specs, arrays)
+        key, plan = self.acquire(specs, [a.shape for a in arrays])
         try:
             for buffer, array in zip(plan.inputs, arrays, strict=True):
                 buffer[...] = array

@@ -93,14 +93,14 @@ class Plan:
                 alias[id(step.node.outputs[0])] = alias.get(id(step.node.inputs[0]), id(step.node.inputs[0]))
             for value in step.node.inputs:
                 last[alias.get(id(value), id(value))] = at
-        keep = [o for o in self.graph.outputs] + [v for _, v in self.graph.updates]
+        keep = [*self.graph.outputs, *(v for _, v in self.graph.updates)]
         keep += [x for s in late for x in s.node.inputs]
         for value in keep:
             last[alias.get(id(value), id(value))] = end
         buffers: list[Buffer] = []
         self._scratch: list[list[Buffer]] = []
         for at, step in enumerate(body):
-            made = [] if self._is_alias(step) else [o for o in step.node.outputs]
+            made = [] if self._is_alias(step) else list(step.node.outputs)
             reuse = self._takes_over(step, at, last, alias)
             for symbol in made:
                 nbytes = self._shadows[id(symbol)].nbytes
@@ -150,7 +150,7 @@ class Plan:
             extra: dict[str, Any] = {"out": outs[0] if len(outs) == 1 else tuple(outs)}
             if scratch:
                 extra["scratch"] = tuple(
-                    b.array(self.memory, tuple(s.dims), s.dtype)  # type: ignore[arg-type] # numbers
+                    b.array(self.memory, s.numbers, s.dtype)
                     for b, s in zip(scratch, step.op.scratch(*self._specs(step)), strict=True)
                 )
             call = partial(step.op.forward, *ins, **extra)

@@ -71,9 +71,7 @@ def sparse_categorical_crossentropy(
     labels = as_labels("sparse_categorical_crossentropy", y_true, y_pred, axis)
     classes = spec_of(y_pred).dims[axis]
     if not isinstance(classes, int):
-        raise ShapeError(
-            f"the number of classes, axis {axis} of y_pred {show(spec_of(y_pred).dims)}, must be fixed"
-        )
+        raise ShapeError(f"the number of classes, axis {axis} of y_pred {show(spec_of(y_pred).dims)}, must be fixed")
     labels = check_labels(labels, classes, ignore_class)
     logits = _axis_last(y_pred if from_logits else ops.log(_clipped(y_pred)), axis)
     hit = ops.one_hot(labels, classes, "bool")

@@ -58,9 +58,7 @@ def to_array(value: Any, name: str, spec: Spec | None = None) -> Array:
     if array.dtype == spec.dtype:
         return array
     if array.dtype.kind == "f" and spec.dtype.kind in "iu" and not survives(array, spec.dtype):
-        raise DtypeError(
-            f"{name!r} takes whole numbers ({spec.dtype}), got {array.dtype} values that are not whole"
-        )
+        raise DtypeError(f"{name!r} takes whole numbers ({spec.dtype}), got {array.dtype} values that are not whole")
     if not survives(array, spec.dtype):
         raise DtypeError(f"{name!r} takes {spec.dtype}, got {array.dtype} with values that do not fit")
     return array.astype(spec.dtype)

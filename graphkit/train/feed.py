@@ -36,9 +36,7 @@ class Feed:
 
     def rebuild(self, values: Sequence[Any]) -> tuple[Any, Any, Any]:
         """(x, y, sample_weight) with values in place of the arrays."""
-        return tuple(  # type: ignore[return-value] # three parts
-            tree.mapped(lambda i: None if i is None else values[i], part) for part in self.structure
-        )
+        return tuple(tree.mapped(lambda i: None if i is None else values[i], part) for part in self.structure)
 
     def take(self, rows: Any) -> list[Array]:
         """The given rows of each array."""
@@ -119,4 +117,4 @@ class Feeder:
 
 
 def _holds_arrays(value: Sequence[Any]) -> bool:
-    return any(v is None or isinstance(v, dict) or np.ndim(v) > 0 and not isinstance(v, list) for v in value)
+    return any(v is None or isinstance(v, dict) or (np.ndim(v) > 0 and not isinstance(v, list)) for v in value)

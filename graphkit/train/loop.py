@@ -65,9 +65,7 @@ def fit(
     return history
 
 
-def _epoch(
-    trainer: Trainer, feed: Feed, size: int, order: Array | None, hooks: CallbackList
-) -> dict[str, float]:
+def _epoch(trainer: Trainer, feed: Feed, size: int, order: Array | None, hooks: CallbackList) -> dict[str, float]:
     trainer.reset_metrics()
     step = trainer.step("train", feed)
     logs: dict[str, float] = {}

@@ -69,9 +69,7 @@ class Loss:
         y_pred = ops.convert_to_tensor(y_pred)
         y_pred = as_float(y_pred) if self.dtype is None else ops.cast(y_pred, self.dtype)
         losses = self.call(like_floats(y_true, y_pred), y_pred)
-        return reduce_weighted(
-            losses, sample_weight, joined(mask_of(y_pred), mask_of(losses)), self.reduction
-        )
+        return reduce_weighted(losses, sample_weight, joined(mask_of(y_pred), mask_of(losses)), self.reduction)
 
 
 class LossFunctionWrapper(Loss):
@@ -96,9 +94,7 @@ class LossFunctionWrapper(Loss):
 class MeanSquaredError(Loss):
     """mean((y_true - y_pred)^2)    (b, n), (b, n) -> ()"""
 
-    def __init__(
-        self, reduction: Reduction = DEFAULT, name: str = "mean_squared_error", dtype: Any = None
-    ) -> None:
+    def __init__(self, reduction: Reduction = DEFAULT, name: str = "mean_squared_error", dtype: Any = None) -> None:
         super().__init__(name, reduction, dtype)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
@@ -108,9 +104,7 @@ class MeanSquaredError(Loss):
 class MeanAbsoluteError(Loss):
     """mean(|y_true - y_pred|)    (b, n), (b, n) -> ()"""
 
-    def __init__(
-        self, reduction: Reduction = DEFAULT, name: str = "mean_absolute_error", dtype: Any = None
-    ) -> None:
+    def __init__(self, reduction: Reduction = DEFAULT, name: str = "mean_absolute_error", dtype: Any = None) -> None:
         super().__init__(name, reduction, dtype)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:

@@ -127,9 +127,7 @@ class Mean(Metric):
 class MeanMetricWrapper(Mean):
     """The mean of a function of (y_true, y_pred), one value for each sample; keywords are handed to it."""
 
-    def __init__(
-        self, fn: Callable[..., Any], name: str | None = None, dtype: Any = None, **keywords: Any
-    ) -> None:
+    def __init__(self, fn: Callable[..., Any], name: str | None = None, dtype: Any = None, **keywords: Any) -> None:
         super().__init__(name or str(getattr(fn, "__name__", "mean")), dtype)
         self.fn = fn
         self.keywords = keywords

@@ -33,15 +33,11 @@ def for_outputs(given: Any, names: Sequence[str], what: str) -> list[Any]:
 class Objective:
     """The losses and metrics of one compiled model, once its outputs' names are known."""
 
-    def __init__(
-        self, names: Sequence[str], loss: Any, loss_weights: Any, metric: Any, weighted_metric: Any
-    ) -> None:
+    def __init__(self, names: Sequence[str], loss: Any, loss_weights: Any, metric: Any, weighted_metric: Any) -> None:
         self.names = list(names)
         many = len(self.names) > 1
         self.losses = [None if x is None else losses.get(x) for x in for_outputs(loss, self.names, "loss")]
-        self.weights = [
-            1.0 if w is None else w for w in for_outputs(loss_weights, self.names, "loss_weights")
-        ]
+        self.weights = [1.0 if w is None else w for w in for_outputs(loss_weights, self.names, "loss_weights")]
         self.total = metrics.Mean(name="loss")
         named = many and sum(x is not None for x in self.losses) > 1
         self.trackers = [
@@ -71,7 +67,7 @@ class Objective:
         if self._metrics is None:
             self._metrics = []
             for i, name in enumerate(self.names):
-                found = []
+                found: list[tuple[Any, bool]] = []
                 for identifiers, weighted in self._wanted:
                     for identifier in identifiers[i]:
                         y_spec = spec_of(ys[i]) if ys[i] is not None else spec_of(preds[i])
@@ -92,9 +88,7 @@ class Objective:
         made = [m for group in self._metrics or [] for m, _ in group]
         return [self.total, *(t for t in self.trackers if t is not None), *made]
 
-    def loss(
-        self, ys: Sequence[Any], preds: Sequence[Any], weights: Sequence[Any], penalties: Sequence[Any]
-    ) -> Any:
+    def loss(self, ys: Sequence[Any], preds: Sequence[Any], weights: Sequence[Any], penalties: Sequence[Any]) -> Any:
         """The weighted sum of the outputs' losses and the penalties; each output's own is tracked."""
         total: Any = None
         parts = zip(self.losses, self.trackers, self.weights, ys, preds, weights, strict=True)

@@ -149,8 +149,7 @@ class Optimizer:
         if not pairs:
             named = f" for {', '.join(missing)}" if missing else ""
             raise ArgumentError(
-                f"{self.name}: there is no gradient{named}; "
-                "let the loss depend on the variables, inside the tape"
+                f"{self.name}: there is no gradient{named}; let the loss depend on the variables, inside the tape"
             )
         if missing and missing not in self._warned:
             self._warned.add(missing)

@@ -112,9 +112,7 @@ def aligned(what: str, extra: Any, values: Any) -> Any:
     while 0 < spec_of(extra).rank < len(dims):
         extra = ops.expand_dims(extra, -1)
     have = spec_of(extra).dims
-    if have and (
-        len(have) != len(dims) or not all(e == 1 or _fits(e, v) for e, v in zip(have, dims, strict=True))
-    ):
+    if have and (len(have) != len(dims) or not all(e == 1 or _fits(e, v) for e, v in zip(have, dims, strict=True))):
         raise ShapeError(
             f"{what} has shape {show(given)}, the values it belongs to have shape {show(dims)}; "
             "it needs their first sizes: one number for each sample or each step"

@@ -186,7 +186,7 @@ class Step:
             self.keys[:] = list(result) if isinstance(result, dict) else []
             return [np.asarray(v) for v in tree.leaves(result)]
         count = rows.stop - rows.start if isinstance(rows, slice) else len(rows)
-        key, plan = self.compiled.acquire(self.feed.specs, [_shaped(a, count) for a in self.feed.arrays])
+        key, plan = self.compiled.acquire(self.feed.specs, [(count, *a.shape[1:]) for a in self.feed.arrays])
         try:
             for buffer, array in zip(plan.inputs, self.feed.arrays, strict=True):
                 pick(array, rows, buffer)
@@ -205,15 +205,7 @@ class Step:
         for spec, array in zip(self.feed.specs, self.feed.arrays, strict=True):
             sizes.update({str(d): n for d, n in zip(spec.dims, array.shape, strict=True) if not isinstance(d, int)})
         specs = [o.spec for o in self.compiled.graph(self.feed.specs).outputs]
-        return [np.zeros(tuple(s.concrete(sizes).dims), s.dtype) for s in specs]  # type: ignore[arg-type] # numbers
-
-
-class _shaped:  # noqa: N801 - a shape where an array is asked for
-    """Stands for `count` rows of an array."""
-
-    def __init__(self, array: Array, count: int) -> None:
-        self.shape = (count, *array.shape[1:])
-        self.ndim = array.ndim
+        return [np.zeros(tuple(s.concrete(sizes).dims), s.dtype) for s in specs]
 
 
 def _ordered(y_pred: Any, names: Sequence[str]) -> list[Any]:
@@ -226,5 +218,3 @@ def _as_value(value: Any, kind: str) -> Any:
     if isinstance(value, Value | float | int | np.ndarray | np.generic):
         return value if isinstance(value, Value) else np.asarray(value)
     raise TraceError(f"{kind}_step gave a {type(value).__name__}; give a dict of values made by ops")
-
-

@@ -1,0 +1,69 @@
+"""Rows of `graphkit/ops/nn.py`."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from graphkit import ops
+from graphkit.core.op import apply
+from graphkit.ops import nn
+from tests.ops.cases.case import Case, away, between, each, normal
+
+
+def _sigmoid(x: float) -> float:
+    return 1.0 / (1.0 + math.exp(-x))
+
+
+def _elu(x: float) -> float:
+    return x if x > 0 else math.expm1(x)
+
+
+def _gelu(x: float) -> float:
+    return x * 0.5 * math.erfc(-x / math.sqrt(2))
+
+
+def _gelu_tanh(x: float) -> float:
+    return 0.5 * x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
+def _softmax(x: np.ndarray, axis: int = -1) -> np.ndarray:
+    """In a loop over rows, unshifted."""
+    rows = np.moveaxis(x, axis, -1)
+    found = np.empty_like(rows)
+    for place in np.ndindex(rows.shape[:-1]):
+        powers = [math.exp(v) for v in rows[place]]
+        found[place] = [p / math.fsum(powers) for p in powers]
+    return np.moveaxis(found, -1, axis)
+
+
+CASES = (
+    Case("tanh", ops.tanh, (normal("b", 3),), each(math.tanh), (nn.Tanh,)),
+    Case("tanh_shrink", ops.tanh_shrink, (normal("b", 3),), each(lambda x: x - math.tanh(x))),
+    Case("sigmoid", ops.sigmoid, (normal("b", 3),), each(_sigmoid), (nn.Sigmoid,)),
+    Case("sigmoid/wide", ops.sigmoid, (between(-80, 80, "b", 3),), each(_sigmoid)),
+    Case("log_sigmoid", ops.log_sigmoid, (normal("b", 3),), each(lambda x: math.log(_sigmoid(x)))),
+    Case("hard_sigmoid", ops.hard_sigmoid, (away([-3, 3], "b", 3),), each(lambda x: min(max(x / 6 + 0.5, 0), 1))),
+    Case("relu", ops.relu, (away([0], "b", 3),), each(lambda x: max(x, 0)), (nn.Relu,)),
+    Case("relu6", ops.relu6, (away([0, 6], "b", 3),), each(lambda x: min(max(x, 0), 6))),
+    Case("leaky_relu", lambda x: ops.leaky_relu(x, 0.25), (away([0], "b", 3),), each(lambda x: x if x > 0 else x / 4)),
+    Case("ReluGradient", lambda g, y: apply(nn.ReluGradient(), g, y), (normal("b", 3), away([0], "b", 3)),
+         each(lambda g, y: g if y > 0 else 0.0), (nn.ReluGradient,)),
+    Case("softplus", ops.softplus, (normal("b", 3),), each(lambda x: math.log1p(math.exp(x))), (nn.Softplus,)),
+    Case("softplus/wide", ops.softplus, (between(-90, 90, "b", 3),), each(lambda x: np.logaddexp(x, 0))),
+    Case("erf", ops.erf, (normal("b", 3),), each(math.erf), (nn.Erf,)),
+    Case("erf/wide", ops.erf, (between(-6, 6, "b", 19),), each(math.erf)),
+    Case("silu", ops.silu, (normal("b", 3),), each(lambda x: x * _sigmoid(x))),
+    Case("gelu", ops.gelu, (normal("b", 3),), each(_gelu)),
+    Case("gelu/tanh", lambda x: ops.gelu(x, approximate=True), (normal("b", 3),), each(_gelu_tanh)),
+    Case("elu", ops.elu, (away([0], "b", 3),), each(_elu)),
+    Case("elu/alpha", lambda x: ops.elu(x, 0.5), (away([0], "b", 3),), each(lambda x: x if x > 0 else 0.5 * _elu(x))),
+    Case("selu", ops.selu, (away([0], "b", 3),),
+         each(lambda x: 1.0507009873554805 * (x if x > 0 else 1.6732632423543772 * _elu(x)))),
+    Case("softmax", ops.softmax, (normal("b", 3),), _softmax, (nn.Softmax,)),
+    Case("softmax/axis", lambda x: ops.softmax(x, 1), (normal("b", "t", 3),), lambda x: _softmax(x, 1)),
+    Case("softmax/wide", ops.softmax, (between(-30, 30, "b", 17),), _softmax),
+    Case("log_softmax", ops.log_softmax, (normal("b", 3),), lambda x: np.log(_softmax(x)), (nn.LogSoftmax,)),
+    Case("log_softmax/axis", lambda x: ops.log_softmax(x, 0), (normal("b", 3),), lambda x: np.log(_softmax(x, 0))),
+)  # fmt: skip

@@ -1,0 +1,155 @@
+"""Rows of `graphkit/ops/control.py` and `recurrent.py`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from graphkit import ops
+from graphkit.core.op import spec_of
+from graphkit.core.reverse import Backward
+from graphkit.ops.control import Scan
+from graphkit.ops.recurrent import LSTM
+from tests.ops.cases.case import Case, Input, integers, live, normal
+
+UNITS = 2
+FEATURES = 3
+
+
+def _running(h: Any, x: Any) -> tuple[Any, Any]:
+    """The running sum; its square is given at each step."""
+    h = h + x
+    return h, h * h
+
+
+def _cell(w: Any, h: Any, x: Any) -> tuple[Any, Any]:
+    h = ops.tanh(ops.matmul(x, w) + h)
+    return h, h * 2.0
+
+
+def _counted(h: Any, n: Any, x: Any) -> tuple[Any, Any, Any]:
+    """A carried count beside a carried sum."""
+    return h + x * ops.cast(n, spec_of(x).dtype), n + 1, h
+
+
+def _picked(rows: Any, h: Any, i: Any) -> tuple[Any, Any]:
+    """Rows of a constant picked by a sequence of integers."""
+    h = h * 0.5 + ops.take(rows, i)
+    return h, h
+
+
+def _scan(body: Any, n_consts: int, n_carries: int, reverse: bool = False) -> Callable[..., Any]:
+    def call(*values: Any) -> Any:
+        cut = n_consts + n_carries
+        return ops.scan(body, values[:n_consts], values[n_consts:cut], values[cut:], reverse)
+
+    return call
+
+
+def _running_reference(h: np.ndarray, xs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    sums = [h + np.einsum("tb->b", xs[: t + 1]) for t in range(len(xs))]
+    return sums[-1], np.array(sums) ** 2
+
+
+def _cell_reference(reverse: bool) -> Callable[..., Any]:
+    def reference(w: np.ndarray, h: np.ndarray, xs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        pieces: dict[int, np.ndarray] = {}
+        for t in sorted(range(len(xs)), reverse=reverse):
+            h = np.vectorize(math.tanh)(np.einsum("bk,km->bm", xs[t], w) + h)
+            pieces[t] = 2 * h
+        return h, np.array([pieces[t] for t in range(len(xs))])
+
+    return reference
+
+
+def _counted_reference(h: np.ndarray, n: np.ndarray, xs: np.ndarray) -> tuple[Any, Any, np.ndarray]:
+    befores = []
+    for t, x in enumerate(xs):
+        befores.append(h)
+        h = h + (int(n) + t) * x
+    return h, int(n) + len(xs), np.array(befores)
+
+
+def _picked_reference(rows: np.ndarray, h: np.ndarray, indices: np.ndarray) -> tuple[Any, Any]:
+    pieces = []
+    for i in indices:
+        h = h / 2 + np.array([rows[k] for k in i])
+        pieces.append(h)
+    return h, np.array(pieces)
+
+
+SCAN = (
+    Case("scan", _scan(_running, 0, 1), (normal("b"), normal("t", "b")), _running_reference, (Scan,)),
+    Case("scan/consts", _scan(_cell, 1, 1), (normal(3, 2), normal("b", 2), normal("t", "b", 3)), _cell_reference(False),
+         (Scan,)),
+    Case("scan/reverse", _scan(_cell, 1, 1, reverse=True), (normal(3, 2), normal("b", 2), normal("t", "b", 3)),
+         _cell_reference(True)),
+    Case("scan/integer_carry", _scan(_counted, 0, 2), (normal("b"), integers(1, 4), normal("t", "b")),
+         _counted_reference),
+    Case("scan/integer_sequence", _scan(_picked, 1, 1), (normal(17, 3), normal("b", 3), integers(0, 17, "t", "b")),
+         _picked_reference),
+    Case("scan/long", _scan(_cell, 1, 1), (normal(3, 2), normal("b", 2), normal(23, "b", 3)), _cell_reference(False),
+         slope=1e-5),
+)  # fmt: skip
+
+
+def _sigmoid(x: float) -> float:
+    return 1.0 / (1.0 + math.exp(-x))
+
+
+def _lstm_reference(sequences: bool) -> Callable[..., Any]:
+    """Hochreiter and Schmidhuber's formula, one row, one step, one unit at a time."""
+
+    def reference(x: Any, w: Any, u: Any, bias: Any, h0: Any, c0: Any, mask: Any = None) -> Any:
+        rows, steps, _ = x.shape
+        h, c = h0.copy(), c0.copy()
+        sequence = np.zeros((rows, steps, UNITS))
+        for row in range(rows):
+            for t in range(steps):
+                if mask is None or mask[row, t]:
+                    z = np.einsum("k,km->m", x[row, t], w) + np.einsum("k,km->m", h[row], u) + bias
+                    for j in range(UNITS):
+                        i, f, g, o = (z[k * UNITS + j] for k in range(4))
+                        c[row, j] = _sigmoid(f) * c[row, j] + _sigmoid(i) * math.tanh(g)
+                        h[row, j] = _sigmoid(o) * math.tanh(c[row, j])
+                sequence[row, t] = h[row]
+        return (sequence, h, c) if sequences else (h, c)
+
+    return reference
+
+
+def _lstm(sequences: bool) -> Callable[..., Any]:
+    return lambda x, w, u, bias, h, c, *mask: ops.lstm(x, (w, u, bias), (h, c), *mask, sequences=sequences)
+
+
+def _inputs(time: int | str, *mask: Input) -> tuple[Input, ...]:
+    weights = (normal(FEATURES, 4 * UNITS), normal(UNITS, 4 * UNITS), normal(4 * UNITS))
+    return (normal("b", time, FEATURES), *weights, normal("b", UNITS), normal("b", UNITS), *mask)
+
+
+def _no_state(x: Any, w: Any, u: Any, bias: Any) -> Any:
+    """States that are zeros, and of which one is used: what a layer without a given state does."""
+    zeros = ops.zeros_like(ops.matmul(ops.getitem(x, (slice(None), 0)), w)[:, :UNITS])
+    return ops.lstm(x, (w, u, bias), (zeros, zeros))[0]
+
+
+LSTMS = (
+    Case("lstm", _lstm(False), _inputs("t"), _lstm_reference(False), (LSTM, Backward)),
+    Case("lstm/sequences", _lstm(True), _inputs("t"), _lstm_reference(True), (LSTM, Backward)),
+    Case("lstm/fixed_steps", _lstm(True), _inputs(3), _lstm_reference(True)),
+    Case("lstm/gaps", _lstm(False), _inputs("t", live("gaps", "b", "t")), _lstm_reference(False)),
+    Case("lstm/gaps_sequences", _lstm(True), _inputs("t", live("gaps", "b", "t")), _lstm_reference(True)),
+    Case("lstm/leading_sequences", _lstm(True), _inputs("t", live("leading", "b", "t")), _lstm_reference(True)),
+    Case("lstm/empty", _lstm(False), _inputs("t", live("empty", "b", "t")), _lstm_reference(False)),
+    Case("lstm/empty_sequences", _lstm(True), _inputs("t", live("empty", "b", "t")), _lstm_reference(True)),
+    Case("lstm/mixed", _lstm(False), _inputs("t", live("mixed", "b", "t")), _lstm_reference(False), (LSTM, Backward)),
+    Case("lstm/mixed_sequences", _lstm(True), _inputs("t", live("mixed", "b", "t")), _lstm_reference(True)),
+    Case("lstm/no_state", _no_state, _inputs("t")[:4],
+         lambda x, *weights: _lstm_reference(False)(x, *weights, *np.zeros((2, len(x), UNITS)))[0]),
+    Case("lstm/long", _lstm(False), _inputs(23), _lstm_reference(False), slope=1e-5),
+)  # fmt: skip
+
+CASES = (*SCAN, *LSTMS)
