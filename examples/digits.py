@@ -1,6 +1,6 @@
 """A small classifier on scikit-learn's 1,797 handwritten digits: pip install scikit-learn.
 
-    python examples/digits.py
+python examples/digits.py
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ def main(epochs: int = 20) -> float:
     """Trains, exports, and gives the accuracy on the last fifth of the digits."""
     graphkit.utils.set_random_seed(0)
     digits = load_digits()
-    images, labels = (digits.images / 16).astype("float32"), digits.target
+    order = np.random.default_rng(0).permutation(len(digits.images))
+    images, labels = (digits.images[order] / 16).astype("float32"), digits.target[order]
     cut = len(images) * 4 // 5
     model = build()
     model.fit(images[:cut], labels[:cut], epochs=epochs, validation_split=0.1, verbose=2)

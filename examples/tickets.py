@@ -90,21 +90,20 @@ def quality(model: graphkit.Model) -> tuple[float, float]:
 
 def ask_server(model: graphkit.Model, repository: Path) -> None:
     """Starts the server in a process of its own, asks it about unseen mail, prints the answers, stops it."""
-    server = subprocess.Popen(
-        [sys.executable, "-m", "serve", str(repository), "--port", "0"], stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert server.stdout is not None
-        ready = server.stdout.readline().strip()
-        print(f"\n{ready}")
-        x, y = load_mail()
-        unseen = rows(x, slice(TRAINING_ROWS, TRAINING_ROWS + 8))
-        with Client(ready.split()[-1]) as client:
-            served = client.infer("tickets", unseen)
-        show(served, model.predict(unseen), rows(y, slice(TRAINING_ROWS, TRAINING_ROWS + 8)))
-    finally:
-        server.terminate()
-        server.wait(30)
+    command = [sys.executable, "-m", "serve", str(repository), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            ready = server.stdout.readline().strip()
+            print(f"\n{ready}")
+            x, y = load_mail()
+            asked = slice(TRAINING_ROWS, TRAINING_ROWS + 8)
+            with Client(ready.split()[-1]) as client:
+                served = client.infer("tickets", rows(x, asked))
+            show(served, model.predict(rows(x, asked)), rows(y, asked))
+        finally:
+            server.terminate()
+            server.wait(30)
     print(f"server stopped with exit status {server.returncode}")
 
 

@@ -158,7 +158,9 @@ def test_every_exemption_has_a_reason(package: str) -> None:
         for number, line in enumerate(path.read_text().splitlines(), 1):
             for mark in ("type: ignore", "noqa"):
                 if mark in line and "fmt" not in line:
-                    tail = line.split(mark, 1)[1].split("]", 1)[-1] if mark == "type: ignore" else line.split(mark, 1)[1]
+                    tail = (
+                        line.split(mark, 1)[1].split("]", 1)[-1] if mark == "type: ignore" else line.split(mark, 1)[1]
+                    )
                     if not any(c in tail for c in "#-"):
                         wrong.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()}")
     assert not wrong, "\n".join(wrong)

@@ -44,7 +44,7 @@ class RandomUniform(Op):
         return np.asarray(out)
 
     def lower(self, b: Builder, ins: Sequence[str], outs: Sequence[str]) -> None:
-        raise ExportError("random numbers are not exported; a file answers the same way each time")
+        raise ExportError(f"{self.name} is not exported; a file answers the same way each time")
 
 
 @dataclass(frozen=True)

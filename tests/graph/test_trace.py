@@ -46,7 +46,9 @@ ASKS: tuple[tuple[str, str, Callable[[Any], Any], Spec], ...] = (
 )  # fmt: skip
 
 
-INSIDE_NUMPY = pytest.mark.xfail(reason="a NumPy function that is written in Python is named as the caller", strict=True)
+INSIDE_NUMPY = pytest.mark.xfail(
+    reason="a NumPy function that is written in Python is named as the caller", strict=True
+)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from graphkit.autodiff import GradientTape
 from graphkit.core.dtypes import is_float
 from graphkit.graph.graph import replay
 from tests.ops import harness
-from tests.ops.cases import CASES, ONES, OTHERS, SIZES, Case
+from tests.ops.cases import CASES, NONE, ONES, OTHERS, SIZES, Case
 
 by_row = pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
 by_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -96,6 +96,20 @@ def test_gradient_graph_equals_the_tape(case: Case, sizes: dict[str, int]) -> No
     for got, want in zip(run(*arrays, *us), harness.tape_gradient(case, arrays, us), strict=True):
         assert got.dtype == want.dtype
         harness.close(got, want, case.tolerance, case.name)
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if not c.least], ids=lambda c: c.name)
+def test_no_rows(case: Case) -> None:
+    """Without one row everything has the right shape, eagerly and in a plan, the gradient too."""
+    arrays = case.arrays(NONE, "float32")
+    outputs = harness.evaluate(case, arrays)
+    for got, want in zip(_planned(case, arrays), outputs, strict=True):
+        harness.same(got, want, case.name)
+    if not case.no_grad:
+        us = harness.cotangents(case, outputs)
+        run = harness.planned(harness.traced_gradient(case, "float32"), [*arrays, *us])
+        for got, want in zip(run(*arrays, *us), harness.tape_gradient(case, arrays, us), strict=True):
+            harness.same(got, want, f"gradient of {case.name}")
 
 
 @by_row

@@ -17,7 +17,9 @@ by_kind = pytest.mark.parametrize("kind", [RandomUniform, RandomNormal])
 by_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
 
-def draw(kind: type[RandomUniform], size: int, dtype: str = "float64", step: int = 7, key: np.ndarray = KEY) -> np.ndarray:
+def draw(
+    kind: type[RandomUniform], size: int, dtype: str = "float64", step: int = 7, key: np.ndarray = KEY
+) -> np.ndarray:
     return np.asarray(apply(kind((size,), dtype), key, np.asarray(step, np.int64)))
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from graphkit import ops
 from graphkit.core.op import Op
 from graphkit.core.reverse import Backward, Fused
-from tests.ops import harness
+from tests.ops import harness, test_forward, test_infer, test_modes, test_onnx, test_vjp
 from tests.ops.cases import CASES, ONES, OTHERS, SIZES, Case
 
 ROOT = Path(__file__).parents[2]
@@ -118,7 +119,7 @@ def test_the_page_names_the_onnx_nodes() -> None:
         assert kind.onnx_type in row
 
 
-def test_the_worked_example_runs(tmp_path: Path) -> None:
+def test_the_worked_example_runs() -> None:
     """The class and the row of docs/adding-an-op.md pass the checks of the table."""
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "adding-an-op.md").read_text(), re.DOTALL)
     space: dict[str, object] = {"__name__": "example"}
@@ -129,9 +130,7 @@ def test_the_worked_example_runs(tmp_path: Path) -> None:
 
 
 def _passes(case: Case) -> None:
-    from tests.ops import test_forward, test_infer, test_modes, test_onnx, test_vjp
-
-    rng = harness.np.random.default_rng(1)
+    rng = np.random.default_rng(1)
     for dtype in ("float32", "float64"):
         test_infer.test_with_numbers(case, dtype)
         test_forward.test_equals_the_reference(case, SIZES, dtype)

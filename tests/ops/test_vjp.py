@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graphkit.autodiff import GradientTape, check_grads
 from graphkit import ops
+from graphkit.autodiff import GradientTape, check_grads
 from graphkit.core.errors import GradientError
 from graphkit.core.op import Op
 from tests.ops import harness

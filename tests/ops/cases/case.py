@@ -18,6 +18,7 @@ from graphkit.core.spec import Spec
 
 Draw = Callable[[np.random.Generator, tuple[int, ...]], Any]
 
+NONE = {"b": 0, "t": 7}
 ONES = {"b": 1, "t": 1}
 SIZES = {"b": 5, "t": 7}
 OTHERS = {"b": 13, "t": 11}
@@ -58,7 +59,7 @@ class Case:
     reference: the same function in loops, math or einsum over float64 arrays; None where `no_reference` says why.
     tolerance: of float32 results, as a share of the largest value. slope: of gradients in float64.
     no_grad, no_onnx: why there is no gradient, or no ONNX form; empty where there is one.
-    least: the smallest size a free dimension may have.
+    least: the smallest size a free dimension may have; 0 where the op is defined on no rows.
     """
 
     name: str
@@ -71,7 +72,7 @@ class Case:
     no_grad: str = ""
     no_onnx: str = ""
     no_reference: str = ""
-    least: int = 1
+    least: int = 0
 
     def arrays(self, sizes: Mapping[str, int], dtype: str = "float64") -> list[np.ndarray]:
         """The inputs for one set of sizes, always the same ones; floats are float32 numbers in each dtype."""
@@ -151,7 +152,7 @@ def live(pattern: str, *dims: int | str) -> Input:
         }
         if pattern != "mixed":
             return kinds[pattern]
-        return np.stack([list(kinds.values())[row % 3][row] for row in range(rows)])
+        return np.array([list(kinds.values())[row % 3][row] for row in range(rows)]).reshape(shape)
 
     return Input(dims, draw, "bool")
 

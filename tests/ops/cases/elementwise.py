@@ -16,7 +16,17 @@ from graphkit.ops.convert import Cast
 from graphkit.ops.lookup import WholeNumbers
 from graphkit.ops.random import Next
 from tests.ops.cases.case import (
-    INTEGER, STEP, Case, apart, away, booleans, each, integers, normal, positive, whole,
+    INTEGER,
+    STEP,
+    Case,
+    apart,
+    away,
+    booleans,
+    each,
+    integers,
+    normal,
+    positive,
+    whole,
 )  # fmt: skip
 
 _CUT = "no gradient flows through it, by its name"

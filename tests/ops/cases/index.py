@@ -73,8 +73,8 @@ LOOK_UP = (
 BRACKETS = (
     Case("getitem", lambda x: ops.getitem(x, 2), (normal(3, "b"),), _python(2)),
     Case("getitem/negative", at(slice(None), -1), (normal("b", 3),), _python(slice(None), -1)),
-    Case("getitem/first_free", at(0), (normal("b", 3),), _python(0)),
-    Case("getitem/last_free", at(-1), (normal("b", 3),), _python(-1)),
+    Case("getitem/first_free", at(0), (normal("b", 3),), _python(0), least=1),
+    Case("getitem/last_free", at(-1), (normal("b", 3),), _python(-1), least=1),
     Case("getitem/slice", at(slice(None), slice(1, 5)), (normal("b", 17),), _python(slice(None), slice(1, 5))),
     Case("getitem/open_slice", at(slice(None), slice(2, None)), (normal("b", 17),), _python(slice(None), slice(2, None))),
     Case("getitem/past_end", at(slice(None), slice(-5, 99)), (normal("b", 3),), _python(slice(None), slice(-5, 99))),
