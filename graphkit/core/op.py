@@ -8,8 +8,9 @@ hashable and a traced value can never hide in one.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, Protocol
+from functools import cache
+from inspect import get_annotations
+from typing import Any, ClassVar, Protocol, dataclass_transform
 
 import numpy as np
 
@@ -83,9 +84,20 @@ def _no_scratch(op: Any, *specs: Spec) -> tuple[Spec, ...]:
     return ()
 
 
-@dataclass(frozen=True)
+@cache
+def field_names(kind: Any) -> tuple[str, ...]:
+    """The annotated fields of an op's class, base classes first."""
+    found: dict[str, None] = {}
+    for base in reversed(kind.__mro__):
+        for name, note in get_annotations(base).items():
+            if not str(note).startswith("ClassVar"):
+                found[name] = None
+    return tuple(found)
+
+
+@dataclass_transform(frozen_default=True)
 class Op:
-    """One operation, its attributes as frozen fields.
+    """One operation, its attributes as frozen fields: annotate them, and the constructor takes them in order.
 
     outputs: how many outputs the caller sees; those behind them are private residuals for the gradient.
     overwrites: the inputs whose buffer `forward` may be given as `out`.
@@ -103,6 +115,32 @@ class Op:
     differentiable: ClassVar[bool] = True
     random: ClassVar[bool] = False
     sizes_only: ClassVar[bool] = False
+
+    def __init__(self, *values: Any, **named: Any) -> None:
+        kind: Any = type(self)
+        names = field_names(kind)
+        given = dict(zip(names, values, strict=False), **named)
+        lacking = [n for n in names if n not in given and not hasattr(type(self), n)]
+        if lacking or len(values) > len(names) or not set(given) <= set(names):
+            raise TypeError(f"{type(self).__name__} takes {', '.join(names) or 'no fields'}; got {values} {named}")
+        vars(self).update({n: given[n] if n in given else getattr(type(self), n) for n in names})
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"{type(self).__name__} is frozen")
+
+    @property
+    def values(self) -> tuple[Any, ...]:
+        """The fields' values in order."""
+        return tuple(vars(self).values())
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.values))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{n}={v!r}' for n, v in vars(self).items())})"
 
     @property
     def outputs(self) -> int:
@@ -147,17 +185,11 @@ class Op:
     @property
     def free(self) -> bool:
         """Whether a field holds a size that is not known yet."""
-        return any(_free(getattr(self, item.name)) for item in fields(self))
+        return any(map(_free, self.values))
 
     def bind(self, sizes: Mapping[str, int]) -> Op:
         """The same op with numbers for the names in its sizes."""
-        changes = {}
-        for item in fields(self):
-            value = getattr(self, item.name)
-            bound = _bound(value, sizes)
-            if bound is not value:
-                changes[item.name] = bound
-        return replace(self, **changes) if changes else self
+        return type(self)(*(_bound(value, sizes) for value in self.values)) if self.free else self
 
 
 def _free(value: Any) -> bool:

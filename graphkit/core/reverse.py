@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -183,7 +182,6 @@ class Fused(Op):
         return tuple(next(each) if is_float(spec_of(i).dtype) else None for i in ins)
 
 
-@dataclass(frozen=True)
 class Backward(Op):
     """The backward kernel of a fused op: (cotangents, inputs, outputs) -> cotangents of the float inputs."""
 

@@ -17,19 +17,26 @@ class _Root:
 
 
 _lock = threading.Lock()
-_root = [_Root(None)]
+_root: list[_Root] = []
+
+
+def _present() -> _Root:
+    """The root in force; one from the system's entropy where no seed was set. Called with the lock held."""
+    if not _root:
+        _root.append(_Root(None))
+    return _root[0]
 
 
 def set_seed(seed: int) -> None:
     """Starts the sequence of seeds anew from `seed`."""
     with _lock:
-        _root[0] = _Root(int(seed))
+        _root[:] = [_Root(int(seed))]
 
 
 def next_seed() -> int:
     """The next seed of the sequence, a number of 63 bits."""
     with _lock:
-        root = _root[0]
+        root = _present()
         number = next(root.drawn)
     words = np.random.SeedSequence(root.entropy, spawn_key=(number,)).generate_state(1, np.uint64)
     return int(words[0] >> np.uint64(1))
@@ -37,4 +44,5 @@ def next_seed() -> int:
 
 def current() -> int:
     """A number that tells whether `set_seed` has been called since."""
-    return id(_root[0])
+    with _lock:
+        return id(_present())

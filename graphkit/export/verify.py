@@ -93,7 +93,7 @@ def _compare(report: Report, number: int, name: str, want: Array, got: Array) ->
     error = float(np.nanmax(np.abs(want.astype(np.float64) - got))) if not np.isnan(want).all() else 0.0
     scale = float(np.nanmax(np.abs(want))) if not np.isnan(want).all() else 0.0
     worst = report.outputs[name]
-    if error >= worst["error"]:
+    if (error, scale) >= (worst["error"], worst["scale"]):
         worst.update(error=error, scale=scale, case=number)
     limit = report.tolerance * max(1.0, scale)
     return f"they differ by {error:.3g}, {limit:.3g} is allowed" if error > limit else ""

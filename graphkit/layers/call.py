@@ -6,7 +6,6 @@ on symbols of its own to learn the shapes and the masks of what it gives.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from graphkit.core import tree
@@ -18,13 +17,15 @@ from graphkit.graph.trace import Trace
 from graphkit.ops import convert_to_tensor
 
 
-@dataclass(frozen=True, eq=False)
 class LayerCall(Op):
     """layer(*args, **kwargs) with symbols among the arguments, given as the node's inputs in order."""
 
     layer: Any
     arguments: Any
     masked: tuple[bool, ...]
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
     @property
     def name(self) -> str:

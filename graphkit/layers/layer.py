@@ -16,7 +16,8 @@ from graphkit.core import tree
 from graphkit.core.context import changed, current
 from graphkit.core.dtypes import Array, as_dtype, default_float, is_float
 from graphkit.core.errors import ArgumentError, GraphkitError, ShapeError, StateError, located
-from graphkit.core.op import Value, spec_of
+from graphkit.core.op import Value, apply, spec_of
+from graphkit.core.reverse import Alias
 from graphkit.core.spec import show
 from graphkit.graph.symbol import Symbol
 from graphkit.layers import initializers, regularizers
@@ -37,6 +38,8 @@ class Layer:
         super().__init_subclass__(**kwargs)
         if "__init__" in cls.__dict__:
             cls.__init__ = _recorded(cls.__init__)  # type: ignore[method-assign] # the one hook of the house
+        if "build" in cls.__dict__:
+            cls.build = _noted(cls.build)  # type: ignore[method-assign] # the same hook
 
     def __init__(self, *, trainable: bool = True, name: str | None = None, dtype: Any = None) -> None:
         self.name = name or unique_name(snake_case(type(self).__name__))
@@ -91,19 +94,31 @@ class Layer:
 
     def sublayers(self) -> list[Layer]:
         """The layers this one holds, in the order of its attributes."""
-        return _unique(x for x in _held(vars(self)) if isinstance(x, Layer))
+        return _unique(x for x in _held(self._attributes()) if isinstance(x, Layer))
 
     def own_weights(self) -> list[Any]:
         """The variables this layer holds itself."""
-        return _unique([*self._weights, *(x for x in _held(vars(self)) if isinstance(x, Variable))])
+        return _unique([*self._weights, *(x for x in _held(self._attributes()) if isinstance(x, Variable))])
+
+    def _attributes(self) -> dict[str, Any]:
+        """What may hold state: all attributes but the noted constructor arguments."""
+        return {name: value for name, value in vars(self).items() if name != "_arguments"}
+
+    def _walk(self) -> list[Layer]:
+        """This layer and all it holds, however deep, each once, outer ones first."""
+        found: dict[int, Layer] = {}
+        waiting: list[Layer] = [self]
+        while waiting:
+            layer = waiting.pop()
+            if id(layer) not in found:
+                found[id(layer)] = layer
+                waiting.extend(reversed(layer.sublayers()))
+        return list(found.values())
 
     @property
     def weights(self) -> list[Any]:
         """All variables: the layer's own, then its sub-layers'."""
-        found = self.own_weights()
-        for layer in self.sublayers():
-            found += layer.weights
-        return _unique(found)
+        return _unique(w for layer in self._walk() for w in layer.own_weights())
 
     @property
     def variables(self) -> list[Any]:
@@ -132,11 +147,11 @@ class Layer:
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
-        self._trainable = bool(value)
-        for weight in self.own_weights():
-            weight.trainable = bool(value) and getattr(weight, "wanted", True)
-        for layer in self.sublayers():
-            layer.trainable = value
+        for layer in self._walk():
+            layer._trainable = bool(value)
+            for weight in layer.own_weights():
+                weight.wanted = getattr(weight, "wanted", weight.trainable)
+                weight.trainable = bool(value) and weight.wanted
 
     @property
     def losses(self) -> list[Any]:
@@ -168,6 +183,8 @@ class Layer:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Builds the layer at its first call, then computes. Symbols give symbols, arrays give tensors."""
+        if args and isinstance(args[0], list | tuple) and _all_numbers(args[0]):
+            args = (convert_to_tensor(args[0]), *args[1:])
         args, kwargs = self._operands(args), self._operands(kwargs)
         context = current()
         symbolic = any(isinstance(x, Symbol) for x in tree.leaves((args, kwargs)))
@@ -196,6 +213,7 @@ class Layer:
             except GraphkitError as error:
                 raise located(error, "/".join(path)) from None
             if type(self).compute_mask is not Layer.compute_mask:
+                outputs = _own(outputs, (args, kwargs))
                 _set_masks(outputs, self.compute_mask(inputs, kwargs.get("mask", _masks(inputs))))
         return outputs
 
@@ -241,6 +259,17 @@ def _recorded(init: Any) -> Any:
     return wrapped
 
 
+def _noted(build: Any) -> Any:
+    """`build`, noting that it ran, so that a call after a build by hand makes no second set of weights."""
+
+    @functools.wraps(build)
+    def wrapped(self: Any, *args: Any, **kwargs: Any) -> None:
+        build(self, *args, **kwargs)
+        self.built = True
+
+    return wrapped
+
+
 def _held(value: Any) -> Iterator[Any]:
     """Layers and variables in attributes, lists, tuples and dicts, however nested."""
     items = value.values() if isinstance(value, dict) else value
@@ -265,6 +294,17 @@ def _masks(inputs: Any) -> Any:
     if all(getattr(x, "mask", None) is None for x in leaves):
         return None
     return tree.mapped(lambda x: getattr(x, "mask", None), inputs)
+
+
+def _all_numbers(values: Any) -> bool:
+    leaves = tree.leaves(values)
+    return bool(leaves) and all(isinstance(x, bool | int | float) for x in leaves)
+
+
+def _own(outputs: Any, given: Any) -> Any:
+    """Outputs as values of their own, so that their masks leave those of the inputs alone."""
+    inputs = {id(x) for x in tree.leaves(given)}
+    return tree.mapped(lambda x: apply(Alias(), x) if id(x) in inputs and isinstance(x, Value) else x, outputs)
 
 
 def _set_masks(outputs: Any, masks: Any) -> None:

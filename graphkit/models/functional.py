@@ -7,14 +7,16 @@ from typing import Any
 
 from graphkit.core import tree
 from graphkit.core.dimension import Dimension
-from graphkit.core.errors import ArgumentError, ShapeError
-from graphkit.core.op import Value, spec_of
+from graphkit.core.dtypes import is_float
+from graphkit.core.errors import ArgumentError, GraphkitError, ShapeError, located
+from graphkit.core.op import Value, apply, spec_of
 from graphkit.core.spec import Spec, show
 from graphkit.graph.graph import nodes_between, replay
 from graphkit.graph.symbol import Node, Symbol
 from graphkit.layers.call import LayerCall
 from graphkit.layers.layer import Layer
 from graphkit.ops import cast, convert_to_tensor
+from graphkit.ops.lookup import WholeNumbers
 
 
 class Functional:
@@ -35,6 +37,10 @@ class Functional:
             names = ", ".join(repr(s.name or str(s)) for s in missing)
             raise ArgumentError(f"the outputs depend on {names}, which are not among the model's inputs")
         self.layers = _layers(self.input_symbols, *_keras_order(outputs))
+        shared = [n for n, c in Counter(layer.name for layer in self.layers).items() if c > 1]
+        if shared:
+            kinds = ", ".join(type(layer).__name__ for layer in self.layers if layer.name == shared[0])
+            raise ArgumentError(f"two layers are named {shared[0]!r} ({kinds}); give each a name of its own: name=...")
         self.input_names = _keys(inputs) or [s.name for s in self.input_symbols]
         self.output_names = _keys(outputs) or _unique([_output_name(s) for s in self.output_symbols])
 
@@ -45,6 +51,11 @@ class Functional:
             whole = not symbol.layer.declared and self.only_looked_up(symbol)  # type: ignore[attr-defined] # an input
             specs.append((name, symbol.spec.with_dtype("int64") if whole else symbol.spec))
         return specs
+
+    def variables(self) -> list[Any]:
+        """The variables that ops of the graph read outside of layers, each once."""
+        found = {id(x): x for n in self.nodes for x in n.inputs if getattr(x, "is_variable", False)}
+        return list(found.values())
 
     def only_looked_up(self, symbol: Symbol) -> bool:
         """Whether the input feeds nothing but layers that take whole numbers."""
@@ -93,7 +104,14 @@ def _checked(name: str, symbol: Symbol, value: Any) -> Any:
     if not fits:
         raise ShapeError(f"input {name!r} has shape {show(have.dims)}, expected {show(want.dims)}")
     declared = symbol.layer.declared  # type: ignore[attr-defined] # an input
-    return cast(value, want.dtype) if declared and have.dtype != want.dtype else value
+    if not declared or have.dtype == want.dtype:
+        return value
+    if is_float(have.dtype) and not is_float(want.dtype):
+        try:
+            value = apply(WholeNumbers(), value)
+        except GraphkitError as error:
+            raise located(error, f"input {name!r}") from None
+    return cast(value, want.dtype)
 
 
 def _takes_whole_numbers(node: Node, symbol: Symbol) -> bool:

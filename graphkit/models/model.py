@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from graphkit.core.errors import ArgumentError, StateError
+from graphkit.core.lazy import module
 from graphkit.core.spec import Spec
 from graphkit.layers.layer import Layer
 from graphkit.layers.naming import unique_name
-from graphkit.models.exporting import export_model
 from graphkit.models.functional import Functional
 from graphkit.models.summary import summary_text
 from graphkit.train import loop
@@ -53,6 +53,14 @@ class Model(Layer):
         if self.functional is None:
             return held
         return list({id(x): x for x in [*self.functional.layers, *held]}.values())
+
+    def own_weights(self) -> list[Any]:
+        """The variables it holds itself, and those that ops of its graph read and no layer holds."""
+        own = super().own_weights()
+        if self.functional is None:
+            return own
+        held = {id(w) for layer in self.sublayers() for w in layer.weights}
+        return [*own, *(v for v in self.functional.variables() if id(v) not in held and all(v is not w for w in own))]
 
     @property
     def input_specs(self) -> list[tuple[str, Spec]] | None:
@@ -148,8 +156,11 @@ class Model(Layer):
     def _on_batch(self, kind: str, x: Any, y: Any, sample_weight: Any, return_dict: bool) -> Any:
         trainer = self.trainer(f"{kind}_on_batch")
         feed = trainer.feeder(x, y, sample_weight)
-        trainer.reset_metrics()
-        logs = trainer.step(kind, feed).logs(slice(0, feed.rows))
+        if feed.rows == 0:
+            raise ArgumentError(f"{kind}_on_batch was given 0 rows")
+        with trainer.exclusively() if kind == "train" else trainer.measuring():
+            trainer.reset_metrics()
+            logs = trainer.step(kind, feed).logs(slice(0, feed.rows))
         return logs if return_dict else loop.listed(logs)
 
     def train_step(self, data: Any) -> dict[str, Any]:
@@ -216,7 +227,7 @@ class Model(Layer):
         path: the file, in a folder that exists. opset: 17 to the newest onnx knows. verify=False skips the comparison.
         Raises ExportError, and leaves the path as it was, when the file does not answer as the model does.
         """
-        return export_model(self, path, opset, verify)
+        return module("graphkit.models.exporting").export_model(self, path, opset, verify)
 
 
 def _functional_name(kind: type) -> str | None:

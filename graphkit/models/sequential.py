@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from graphkit.core.context import changed
 from graphkit.core.errors import ArgumentError
 from graphkit.core.op import spec_of
 from graphkit.graph.symbol import Symbol
@@ -58,8 +59,9 @@ class Sequential(Model):
     def build(self, input_shape: Any) -> None:
         """Connects the layers for inputs of this shape (batch first, None where free)."""
         if self.functional is None:
-            self._input = Input(shape=tuple(input_shape)[1:], name=unique_name("input_layer"))
-            self._connect()
+            with changed(trace=None, recorders=(), scope=()):
+                self._input = Input(shape=tuple(input_shape)[1:], name=unique_name("input_layer"))
+                self._connect()
 
     def call(self, inputs: Any, training: bool = False, mask: Any = None) -> Any:
         """The layers' outputs, one after another."""

@@ -18,7 +18,6 @@ from graphkit.core.spec import Spec
 Body = Callable[..., tuple[Any, ...]]
 
 
-@dataclass(frozen=True)
 class Scan(Op):
     """A loop over axis 0 of some inputs, carrying others from step to step.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,6 @@ from graphkit.core.op import Builder, Op, Value, apply, spec_of
 from graphkit.core.spec import Spec
 
 
-@dataclass(frozen=True)
 class Cast(Op):
     """x in another dtype; float to integer cuts towards zero.    The gradient is cast back."""
 

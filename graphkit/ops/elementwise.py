@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -194,7 +193,6 @@ class Power(Binary):
         return gx, g * where(positive, out * log(where(positive, x, 1.0)), 0.0)
 
 
-@dataclass(frozen=True)
 class StopGradient(Op):
     """x, through which no gradient flows."""
 

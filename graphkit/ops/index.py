@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,6 @@ from graphkit.ops.convert import as_value, cast
 from graphkit.ops.shape import Flip, Reshape, Slice
 
 
-@dataclass(frozen=True)
 class Gather(Op):
     """Slices of x along `axis`, picked by integers in [0, n).    (n, e), (b, t) -> (b, t, e)
 
@@ -57,7 +55,6 @@ def check_range(indices: Array, size: int) -> None:
         raise RangeError(f"index {indices[where]} at {where} ({row}) is outside the valid range [0, {size})")
 
 
-@dataclass(frozen=True)
 class AddRows(Op):
     """Zeros of size n along `axis`, with slices of g added at the indices: the gradient of gather."""
 
@@ -108,7 +105,6 @@ class AddRows(Op):
             b.node("Transpose", [added], outs, perm=[int(a) for a in np.argsort([self.axis, *rest])])
 
 
-@dataclass(frozen=True)
 class OneHot(Op):
     """1 at the index, 0 elsewhere, along a new last axis; an index outside [0, n) gives zeros.    (b,) -> (b, n)"""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,6 @@ from graphkit.ops.convert import promote
 from graphkit.ops.shape import Reshape, Transpose, reshape, unbroadcast
 
 
-@dataclass(frozen=True)
 class MatMul(Op):
     """x y over the last two axes, the axes before them broadcast.    (b, n, k), (k, m) -> (b, n, m)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,6 @@ from graphkit.ops.nn import log_softmax, softmax
 from graphkit.ops.shape import fill
 
 
-@dataclass(frozen=True)
 class CheckLabels(Op):
     """The labels themselves, as integers, once each is a whole number in [0, classes) or the ignored class.
 
@@ -56,7 +54,6 @@ class CheckLabels(Op):
             b.node("Identity", ins, outs)
 
 
-@dataclass(frozen=True)
 class SoftmaxCrossentropy(Op):
     """-sum(y log_softmax(x)) along `axis`, which stays with size 1.    (b, n), (b, n) -> (b, 1)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -113,7 +112,6 @@ class Erf(Unary):
         return (g * (2.0 / math.sqrt(math.pi)) * exp(-(ins[0] * ins[0])),)
 
 
-@dataclass(frozen=True)
 class Softmax(Op):
     """e^x / sum(e^x) along `axis`, shifted by the largest element.    d/dx = s (g - sum(g s))"""
 
@@ -136,7 +134,6 @@ class Softmax(Op):
         b.node("Softmax", ins, outs, axis=self.axis)
 
 
-@dataclass(frozen=True)
 class LogSoftmax(Op):
     """x - log(sum(e^x)) along `axis`, shifted by the largest element.    d/dx = g - softmax(x) sum(g)"""
 

@@ -7,7 +7,6 @@ same numbers, with any number of threads.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,6 @@ from graphkit.core.variable import BaseVariable
 BLOCK = 65536
 
 
-@dataclass(frozen=True)
 class RandomUniform(Op):
     """Numbers in [0, 1).    key (2,) uint64, step () int64 -> dims"""
 
@@ -47,7 +45,6 @@ class RandomUniform(Op):
         raise ExportError(f"{self.name} is not exported; a file answers the same way each time")
 
 
-@dataclass(frozen=True)
 class RandomNormal(RandomUniform):
     """Numbers of the normal distribution with mean 0 and deviation 1.    key, step -> dims"""
 

@@ -7,7 +7,6 @@ o, i, f, g, so that the three sigmoids are one block and the three that feed the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,6 @@ from graphkit.ops.recurrent_onnx import lower_lstm
 from graphkit.ops.shape import expand_dims, transpose
 
 
-@dataclass(frozen=True)
 class LSTM(Fused):
     """i, f, o = sigmoid(z), g = tanh(z) of z = x W + h U + b;  c = f c + i g;  h = o tanh(c)
 

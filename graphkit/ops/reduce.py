@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,7 +19,6 @@ from graphkit.ops.shape import Reshape, SizeOf, Sum, fill
 Axis = int | Sequence[int] | None
 
 
-@dataclass(frozen=True)
 class Extreme(Op):
     """The largest or smallest element over `axes`, which stay with size 1.
 
@@ -65,7 +63,6 @@ class Min(Extreme):
     onnx_type = "ReduceMin"
 
 
-@dataclass(frozen=True)
 class ArgMax(Op):
     """The place of the first largest element along `axis`, as int64.    (b, n) -> (b,)"""
 

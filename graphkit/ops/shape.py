@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,6 @@ def fill(out: Any, value: Array) -> Array:
     return np.asarray(out)
 
 
-@dataclass(frozen=True)
 class Reshape(Op):
     """x with other sizes, elements in row-major order.    (b, 3, 4) -> (b, 12)"""
 
@@ -47,7 +45,6 @@ class Reshape(Op):
         b.node("Reshape", [ins[0], b.sizes(self.dims)], outs, allowzero=1)
 
 
-@dataclass(frozen=True)
 class Transpose(Op):
     """Axes in another order.    Its gradient is the inverse order."""
 
@@ -72,7 +69,6 @@ class Transpose(Op):
         b.node("Transpose", ins, outs, perm=list(self.axes))
 
 
-@dataclass(frozen=True)
 class BroadcastTo(Op):
     """x repeated to `dims` by NumPy's rule.    The gradient sums over what was repeated."""
 
@@ -97,7 +93,6 @@ class BroadcastTo(Op):
         b.node("Expand", [ins[0], b.sizes(self.dims)], outs)
 
 
-@dataclass(frozen=True)
 class Concat(Op):
     """Arrays joined along `axis`.    (3, 2), (3, 5) -> (3, 7).    The gradient is cut into the same pieces."""
 
@@ -154,7 +149,6 @@ def _free(spec: Spec) -> bool:
     return any(isinstance(d, Dimension) for d in spec.dims)
 
 
-@dataclass(frozen=True)
 class Slice(Op):
     """x[start:stop:step] along one axis; stop is a size, step is positive.    The gradient is zero outside."""
 
@@ -186,7 +180,6 @@ class Slice(Op):
         b.node("Slice", [ins[0], *bounds, b.constant([self.axis]), b.constant([self.step])], outs)
 
 
-@dataclass(frozen=True)
 class Unslice(Op):
     """Zeros of size `size` along `axis` with x at [start:stop:step]: the gradient of a slice."""
 
@@ -229,7 +222,6 @@ class Unslice(Op):
         b.node("Transpose", [put], outs, perm=[int(a) for a in np.argsort(front)])
 
 
-@dataclass(frozen=True)
 class Flip(Op):
     """x with the order along `axis` reversed.    It is its own gradient."""
 
@@ -254,7 +246,6 @@ class Flip(Op):
         b.node("Slice", [ins[0], *map(b.constant, ([-1], [lowest], [self.axis], [-1]))], outs)
 
 
-@dataclass(frozen=True)
 class SizeOf(Op):
     """How many elements x has along `axes`, as a number.    x: any shape -> ()"""
 
@@ -288,7 +279,6 @@ def unbroadcast(g: Any, dims: Sizes) -> Any:
     return g if spec_of(g).dims == tuple(dims) else apply(Reshape(tuple(dims)), g)
 
 
-@dataclass(frozen=True)
 class Sum(Op):
     """The sum over `axes`, which stay with size 1."""
 

@@ -35,7 +35,7 @@ class Commit:
         self._readers: dict[int, list[Step]] = {}
         for step in late:
             for value in step.node.inputs:
-                self._readers.setdefault(id(value), []).append(step)
+                self._readers.setdefault(_shown(value), []).append(step)
         written: set[int] = set()
         for step in numbers:
             arrays[id(step.node.outputs[0])] = np.empty((), step.specs[0].dtype)
@@ -98,12 +98,12 @@ class Commit:
             return False
         if len([v for v in self._targets.values() if v is variable]) != 1 or variable.array.size == 0:
             return False
-        inputs = [i for i, x in enumerate(step.node.inputs) if id(x) == self._state.get(id(variable))]
+        old = self._state.get(id(variable))
+        inputs = [i for i, x in enumerate(step.node.inputs) if _shown(x) == old]
         if any(i not in step.op.overwrites for i in inputs):
             return False
         place = home.steps.index(step)
         before = {id(s) for s in home.steps[: place + 1]}
-        old = self._state.get(id(variable))
         return all(id(reader) in before for reader in self._readers.get(old or 0, []))
 
     def run(self) -> None:
@@ -112,6 +112,13 @@ class Commit:
             variable.release()
         for call in self.calls:
             call()
+
+
+def _shown(value: Any) -> int:
+    """The id of the value itself, or of the one whose memory it may show as a view."""
+    while getattr(value, "node", None) is not None and value.node.op.view:
+        value = value.node.inputs[0]
+    return id(value)
 
 
 def _cut(array: Array, piece: slice) -> Array:

@@ -66,7 +66,7 @@ def _pieces(step: Step, shadows: dict[int, Array]) -> bool:
 
 
 def group(steps: Sequence[Step]) -> tuple[list[Step], list[Group]]:
-    """Late steps as numbers, which come first, and groups of arrays."""
+    """Late steps as numbers, which come first, and groups of arrays: those of one element before the others."""
     numbers = [s for s in steps if s.shape == ()]
     owner: dict[int, Group] = {}
     groups: list[Group] = []
@@ -86,7 +86,7 @@ def group(steps: Sequence[Step]) -> tuple[list[Step], list[Group]]:
                 owner[id(moved.node.outputs[0])] = home
         home.steps.append(step)
         owner[id(step.node.outputs[0])] = home
-    return numbers, groups
+    return numbers, sorted(groups, key=lambda g: (set(g.shape) != {1}, len(g.shape)))
 
 
 def shadow(spec: Spec) -> Array:

@@ -99,6 +99,8 @@ class Feeder:
                 )
         if isinstance(y, list | tuple) and names is not None and len(names) > 1 and len(y) != len(names):
             raise ArgumentError(f"{len(y)} {what}s given for {len(names)} outputs: {', '.join(map(repr, names))}")
+        if isinstance(y, list | tuple) and names is not None and len(names) > 1:
+            return [self._free(feed, part, f"{what} of {name}") for name, part in zip(names, y, strict=True)]
         if isinstance(y, list) and (names is None or len(names) == 1) and not _holds_arrays(y):
             y = np.asarray(y)
         return self._free(feed, y, what if names is None or len(names) != 1 else f"{what} of {names[0]}")

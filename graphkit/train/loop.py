@@ -44,24 +44,22 @@ def fit(
     level = shown(verbose)
     show: list[Callback] = [[], [ProgressBar()], [EpochLines()]][level]  # type: ignore[assignment] # a list of one or none
     hooks = CallbackList([history, *show, *(callbacks or [])], trainer.model, params)
-    lock = trainer.exclusively()
-    trainer.model.stop_training = False
-    seed = seeds.next_seed()
-    try:
-        hooks("on_train_begin")
-        logs: dict[str, float] = {}
-        for epoch in range(initial_epoch, epochs):
-            order = _order(feed.rows, seed, epoch) if shuffle else None
-            hooks("on_epoch_begin", epoch)
-            logs = _epoch(trainer, feed, size, order, hooks)
-            if held_out is not None:
-                logs.update({f"val_{k}": v for k, v in _means(trainer, held_out, size).items()})
-            hooks("on_epoch_end", epoch, logs)
-            if trainer.model.stop_training:
-                break
-    finally:
-        lock.release()
-        hooks("on_train_end")
+    with trainer.exclusively():
+        trainer.model.stop_training = False
+        seed = seeds.next_seed()
+        try:
+            hooks("on_train_begin")
+            for epoch in range(initial_epoch, epochs):
+                order = _order(feed.rows, seed, epoch) if shuffle else None
+                hooks("on_epoch_begin", epoch)
+                logs = _epoch(trainer, feed, size, order, hooks)
+                if held_out is not None:
+                    logs.update({f"val_{k}": v for k, v in _means(trainer, held_out, size).items()})
+                hooks("on_epoch_end", epoch, logs)
+                if trainer.model.stop_training:
+                    break
+        finally:
+            hooks("on_train_end")
     return history
 
 
@@ -115,7 +113,8 @@ def evaluate(
     feed = trainer.feeder(x, y, sample_weight)
     if feed.rows == 0:
         raise ArgumentError("evaluate was given 0 rows")
-    logs = _means(trainer, feed, _batch_size(batch_size))
+    with trainer.measuring():
+        logs = _means(trainer, feed, _batch_size(batch_size))
     if shown(verbose) and verbose != "auto":
         print("  ".join(f"{k} {v:.4g}" for k, v in logs.items()), flush=True)
     return logs if return_dict else listed(logs)

@@ -7,7 +7,8 @@ It asks of a model only that it can be called, has variables, and has the steps 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -45,20 +46,29 @@ class Trainer:
         self.optimizer = None if optimizer is None else optimizers.get(optimizer)
         self.run_eagerly = run_eagerly
         self.uncompiled = False
-        self.feeder = Feeder(model.input_specs, model.output_names)
+        self._feeder = Feeder(model.input_specs, model.output_names)
         self._settings = (loss, loss_weights, metrics, weighted_metrics)
         self._objective: Objective | None = None
-        self._compiled: dict[Any, tuple[Compiled, list[str]]] = {}
-        self._training = threading.Lock()
+        self._compiled: dict[Any, tuple[Compiled, list[str], list[Any]]] = {}
+        self._training = threading.RLock()
+        self._measuring = threading.RLock()
+        self._busy: int | None = None
         if model.output_names is not None:
             self._objective = Objective(model.output_names, *self._settings)
+
+    @property
+    def feeder(self) -> Feeder:
+        """What checks and orders data; made anew where the model learned its inputs at its first call."""
+        if self._feeder.inputs is None and self.model.input_specs is not None:
+            self._feeder = Feeder(self.model.input_specs, self.model.output_names)
+        return self._feeder
 
     # the default steps
 
     def objective(self, y_pred: Any) -> Objective:
         """The losses and metrics, whose names a subclass's first outputs tell."""
         if self._objective is None:
-            names = list(y_pred) if isinstance(y_pred, dict) else []
+            names = self.model.output_names or (list(y_pred) if isinstance(y_pred, dict) else [])
             names = names or [f"output_{i + 1}" for i in range(len(tree.leaves(y_pred)))]
             self._objective = Objective(names, *self._settings)
         return self._objective
@@ -137,21 +147,36 @@ class Trainer:
                 data = feed.rebuild(symbols)
                 with changed(root=self.model):
                     result = method(data)
-                structure[:] = [result]
+                structure[:] = [tree.mapped(lambda _: None, result)]
                 keys[:] = list(result) if isinstance(result, dict) else []
                 return [_as_value(v, kind) for v in tree.leaves(result)]
 
             compiled = Compiled(function, feed.names)
-            self._compiled[key] = (compiled, keys)
-            return Step(self, kind, compiled, keys, structure, feed)
-        compiled, keys = self._compiled[key]
-        return Step(self, kind, compiled, keys, [], feed)
+            self._compiled[key] = (compiled, keys, structure)
+        return Step(self, kind, *self._compiled[key], feed)
 
-    def exclusively(self) -> threading.Lock:
-        """The lock of training; StateError where another thread holds it."""
+    @contextmanager
+    def exclusively(self) -> Iterator[None]:
+        """Training for the length of a `with` block; StateError where another thread trains."""
         if not self._training.acquire(blocking=False):
-            raise StateError(f"model {self.model.name!r} is being trained by another thread")
-        return self._training
+            raise StateError(
+                f"model {self.model.name!r} is being trained by another thread; train it when that is done"
+            )
+        before, self._busy = self._busy, threading.get_ident()
+        try:
+            with self._measuring:
+                yield
+        finally:
+            self._busy = before
+            self._training.release()
+
+    @contextmanager
+    def measuring(self) -> Iterator[None]:
+        """Evaluation for the length of a `with` block: its running means are one state, so evaluations take turns."""
+        if self._busy not in (None, threading.get_ident()):
+            raise StateError(f"model {self.model.name!r} is being trained by another thread; evaluate it afterwards")
+        with self._measuring:
+            yield
 
     def reset_metrics(self) -> None:
         """All running means begin anew."""
@@ -184,6 +209,7 @@ class Step:
         if self.trainer.run_eagerly:
             result = self._eagerly(rows)
             self.keys[:] = list(result) if isinstance(result, dict) else []
+            self.structure[:] = [tree.mapped(lambda _: None, result)]
             return [np.asarray(v) for v in tree.leaves(result)]
         count = rows.stop - rows.start if isinstance(rows, slice) else len(rows)
         key, plan = self.compiled.acquire(self.feed.specs, [(count, *a.shape[1:]) for a in self.feed.arrays])
