@@ -68,7 +68,7 @@ def _difference(
 ) -> float:
     sides = []
     for sign in (1.0, -1.0):
-        moved = [a + sign * step * v if is_float(a.dtype) else a for a, v in zip(arrays, vs, strict=True)]
+        moved = [np.asarray(a + sign * step * v) if is_float(a.dtype) else a for a, v in zip(arrays, vs, strict=True)]
         outs = _outputs(function, moved)
         sides.append(sum(float((o * u).sum()) for o, u in zip(outs, us, strict=True) if u is not None))
     return (sides[0] - sides[1]) / (2 * step)

@@ -125,6 +125,8 @@ def _seed(target: Any, cotangent: Any) -> Any:
     value = convert_to_tensor(cotangent)
     if not isinstance(cotangent, Value):
         value = convert_to_tensor(np.asarray(cotangent, spec.dtype))
-    if spec_of(value).rank != spec.rank:
-        raise ShapeError(f"the target has shape {show(spec.dims)}, its output gradient {show(spec_of(value).dims)}")
+    have = spec_of(value).dims
+    differ = any(isinstance(a, int) and isinstance(b, int) and a != b for a, b in zip(have, spec.dims, strict=False))
+    if len(have) != spec.rank or differ:
+        raise ShapeError(f"the target has shape {show(spec.dims)}, its output gradient {show(have)}")
     return value

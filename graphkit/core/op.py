@@ -261,6 +261,11 @@ def run_forward(op: Op, arrays: Sequence[Array]) -> tuple[Array, ...]:
     return results if isinstance(results, tuple) else (results,)
 
 
+def _shared(value: Any) -> bool:
+    """Whether the memory behind an input may change: a person's own array, or a variable's."""
+    return not isinstance(value, Value) or getattr(value, "variable", None) is not None
+
+
 class Eager:
     """Evaluates at once. `tensor` makes the results; `ops.operators`, which stands above, names it."""
 
@@ -272,7 +277,7 @@ class Eager:
         ins = tuple(value.read() if getattr(value, "is_variable", False) else value for value in inputs)
         arrays = [value.array if isinstance(value, Value) else value for value in ins]  # type: ignore[attr-defined] # eager values hold one
         results = run_forward(op, arrays)
-        if op.view and any(getattr(value, "variable", None) is not None for value in ins):
+        if op.view and any(_shared(value) for value in ins):
             results = tuple(np.array(r) for r in results)
         return ins, tuple(self.tensor(np.asarray(r)) for r in results)
 

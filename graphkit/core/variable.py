@@ -15,7 +15,7 @@ import numpy as np
 
 from graphkit.core.context import current
 from graphkit.core.dtypes import Array, as_dtype, constant
-from graphkit.core.errors import ShapeError, StateError
+from graphkit.core.errors import ShapeError, StateError, TraceError
 from graphkit.core.op import EAGER, Value
 from graphkit.core.spec import Spec, show
 
@@ -85,14 +85,25 @@ class BaseVariable(Value):
         return self
 
     def numpy(self) -> Array:
-        """A copy of the value."""
+        """A copy of the value. Raises TraceError inside a trace, where it would be frozen into the graph."""
+        check_untraced(self)
         return self.array.copy()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        check_untraced(self)
         return np.array(self.array, dtype=dtype)
 
     def __repr__(self) -> str:
         return f"<Variable {self.path} {self.spec}>"
+
+
+def check_untraced(variable: Any) -> None:
+    """TraceError where a number is asked of a variable while a step is traced."""
+    if current().trace is not None:
+        raise TraceError(
+            f"variable {variable.path!r} was asked for its number while a step is traced; the number of that moment "
+            "would be frozen into the step. Use the variable itself in ops, or compile with run_eagerly=True"
+        )
 
 
 def _plain(value: Any) -> Any:

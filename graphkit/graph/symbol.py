@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import graphkit
 from graphkit.core.context import current
 from graphkit.core.errors import GraphkitError, TraceError, located
@@ -19,7 +21,7 @@ from graphkit.core.spec import Spec, show
 from graphkit.ops.operators import Operators
 
 _order = itertools.count()
-_HOME = str(Path(graphkit.__file__).parent)
+_INSIDE = (str(Path(graphkit.__file__).parent), str(Path(np.__file__).parent))
 
 WAYS_OUT = (
     "return it in the logs to read it after the step, decide with ops.where instead of if, use ops.shape for sizes, "
@@ -105,9 +107,9 @@ class Symbol(Operators):
 
 
 def user_line() -> str:
-    """The file and line of the innermost caller outside graphkit."""
+    """The file and line of the innermost caller outside graphkit and NumPy."""
     frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_HOME):
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_INSIDE):
         frame = frame.f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 

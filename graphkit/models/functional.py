@@ -138,11 +138,13 @@ def _output_name(symbol: Symbol) -> str:
 
 
 def _unique(names: list[str]) -> list[str]:
-    seen: Counter[str] = Counter()
-    found = []
+    found: list[str] = []
     for name in names:
-        found.append(name if not seen[name] else f"{name}_{seen[name]}")
-        seen[name] += 1
+        fresh, number = name, 0
+        while fresh in found or (number and fresh in names):
+            number += 1
+            fresh = f"{name}_{number}"
+        found.append(fresh)
     return found
 
 

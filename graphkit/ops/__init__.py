@@ -26,6 +26,7 @@ from graphkit.ops.elementwise import (
     divide,
     exp,
     floor,
+    floor_divide,
     log,
     maximum,
     minimum,
@@ -95,7 +96,7 @@ PRIMITIVES: tuple[type[Op], ...] = (
 __all__ = [
     "PRIMITIVES", "Tensor", "Variable", "abs", "absolute", "add", "all", "any", "argmax", "broadcast_to",
     "cast", "clip", "concatenate", "convert_to_numpy", "convert_to_tensor", "divide", "elu", "equal",
-    "erf", "exp", "expand_dims", "flip", "floor", "gelu", "getitem", "greater", "greater_equal",
+    "erf", "exp", "expand_dims", "flip", "floor", "floor_divide", "gelu", "getitem", "greater", "greater_equal",
     "hard_sigmoid", "leaky_relu", "less", "less_equal", "log", "log_sigmoid", "log_softmax",
     "logical_and", "logical_not", "logical_or", "logsumexp", "lstm", "matmul", "max", "maximum", "mean",
     "min", "minimum", "multiply", "negative", "not_equal", "one_hot", "power", "reciprocal", "relu",

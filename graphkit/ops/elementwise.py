@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from graphkit.core.dtypes import Array
+from graphkit.core.dtypes import Array, is_float
 from graphkit.core.errors import DtypeError
-from graphkit.core.op import Op, apply, spec_of
+from graphkit.core.op import Builder, Op, apply, spec_of
 from graphkit.core.spec import Spec, broadcast
 from graphkit.ops.compare import GreaterEqual, equal, greater
 from graphkit.ops.convert import as_float, as_value, cast, promote, promote_float
@@ -158,6 +158,24 @@ class Divide(Binary):
         return gx, -(gx * out)
 
 
+class FloorDivide(Binary):
+    """The largest whole number not above x / y, in the operands' dtype.    d/dx = d/dy = 0"""
+
+    ufunc = np.floor_divide
+    differentiable = False
+
+    def lower(self, b: Builder, ins: Sequence[str], outs: Sequence[str]) -> None:
+        if is_float(b.spec(ins[0]).dtype):
+            b.node("Floor", [b.emit("Div", *ins)], outs)
+            return
+        zero, one = (b.constant(n, b.spec(ins[0]).dtype) for n in (0, 1))
+        towards_zero = b.emit("Div", *ins)
+        rest = b.emit("Sub", ins[0], b.emit("Mul", towards_zero, ins[1]))
+        differ = b.emit("Xor", b.emit("Less", rest, zero), b.emit("Less", ins[1], zero))
+        below = b.emit("And", b.emit("Not", b.emit("Equal", rest, zero)), differ)
+        b.node("Where", [below, b.emit("Sub", towards_zero, one), towards_zero], outs)
+
+
 class Maximum(Binary):
     """The larger one.    The whole cotangent goes to the larger; to x where they are equal."""
 
@@ -224,6 +242,7 @@ def _unary_float(op: Op) -> Callable[[Any], Any]:
 
 add = binary_function(Add())
 subtract = binary_function(Subtract())
+floor_divide = binary_function(FloorDivide())
 multiply = binary_function(Multiply())
 maximum = binary_function(Maximum())
 minimum = binary_function(Minimum())
@@ -289,6 +308,6 @@ def reciprocal(x: Any) -> Any:
 
 
 FAMILY: Sequence[type[Op]] = (
-    Negative, Absolute, Sign, Floor, Exp, Log, Sqrt, Where, Add, Subtract, Multiply, Divide,
+    Negative, Absolute, Sign, Floor, Exp, Log, Sqrt, Where, Add, Subtract, Multiply, Divide, FloorDivide,
     Maximum, Minimum, Power, StopGradient,
 )  # fmt: skip

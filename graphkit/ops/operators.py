@@ -7,6 +7,7 @@ must call ops.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,7 +19,7 @@ from graphkit.core.errors import ArgumentError
 from graphkit.core.op import EAGER, SPECS, Value, apply
 from graphkit.core.reverse import Alias
 from graphkit.core.spec import Spec
-from graphkit.core.variable import BaseVariable
+from graphkit.core.variable import BaseVariable, check_untraced
 from graphkit.ops import compare as c
 from graphkit.ops import elementwise as e
 from graphkit.ops.convert import as_value, cast
@@ -27,26 +28,34 @@ from graphkit.ops.linalg import matmul
 from graphkit.ops.shape import transpose
 
 
+def _sized(result: Any, rule: Any, left: Any, right: Any) -> Any:
+    """The result; where both operands are sizes of a shape, it is a size too, and `reshape` may take it."""
+    sizes = [x if isinstance(x, int) else getattr(x, "size_of", None) for x in (left, right)]
+    if None not in sizes:
+        result.size_of = rule(*sizes)
+    return result
+
+
 class Operators(Value):
     """+ - * / // ** @ [] and comparisons, each a call of the op of that name."""
 
     def __add__(self, other: Any) -> Any:
-        return e.add(self, other)
+        return _sized(e.add(self, other), operator.add, self, other)
 
     def __radd__(self, other: Any) -> Any:
-        return e.add(other, self)
+        return _sized(e.add(other, self), operator.add, other, self)
 
     def __sub__(self, other: Any) -> Any:
-        return e.subtract(self, other)
+        return _sized(e.subtract(self, other), operator.sub, self, other)
 
     def __rsub__(self, other: Any) -> Any:
-        return e.subtract(other, self)
+        return _sized(e.subtract(other, self), operator.sub, other, self)
 
     def __mul__(self, other: Any) -> Any:
-        return e.multiply(self, other)
+        return _sized(e.multiply(self, other), operator.mul, self, other)
 
     def __rmul__(self, other: Any) -> Any:
-        return e.multiply(other, self)
+        return _sized(e.multiply(other, self), operator.mul, other, self)
 
     def __truediv__(self, other: Any) -> Any:
         return e.divide(self, other)
@@ -55,7 +64,10 @@ class Operators(Value):
         return e.divide(other, self)
 
     def __floordiv__(self, other: Any) -> Any:
-        return e.floor(e.divide(self, other))
+        return _sized(e.floor_divide(self, other), operator.floordiv, self, other)
+
+    def __rfloordiv__(self, other: Any) -> Any:
+        return _sized(e.floor_divide(other, self), operator.floordiv, other, self)
 
     def __pow__(self, other: Any) -> Any:
         return e.power(self, other)
@@ -118,36 +130,40 @@ class _Numbers(Operators):
 
     array: Array
 
+    def _present(self) -> Array:
+        """The numbers; a variable has none to read while a step is traced."""
+        return self.array
+
     def numpy(self) -> Array:
         """A copy of the numbers."""
-        return self.array.copy()
+        return self._present().copy()
 
     def item(self) -> Any:
         """The one number as a Python scalar."""
-        return self.array.item()
+        return self._present().item()
 
     def __float__(self) -> float:
-        return float(self.array)
+        return float(self._present())
 
     def __int__(self) -> int:
-        return int(self.array)
+        return int(self._present())
 
     def __bool__(self) -> bool:
-        return bool(self.array)
+        return bool(self._present())
 
     def __index__(self) -> int:
-        if self.array.dtype.kind not in "iu" or self.array.ndim:
+        if self._present().dtype.kind not in "iu" or self._present().ndim:
             raise ArgumentError(f"only a whole number can be an index, got {self.spec}")
-        return int(self.array)
+        return int(self._present())
 
     def __len__(self) -> int:
-        return len(self.array)
+        return len(self._present())
 
     def __iter__(self) -> Iterator[Any]:
-        return (self[i] for i in range(len(self.array)))
+        return (self[i] for i in range(len(self._present())))
 
     def __format__(self, form: str) -> str:
-        return format(self.array.item() if self.array.ndim == 0 else self.array, form)
+        return format(self._present().item() if self._present().ndim == 0 else self._present(), form)
 
 
 class Tensor(_Numbers):
@@ -169,6 +185,10 @@ class Variable(BaseVariable, _Numbers):
 
     initializer: an array, a number, or a function of (shape, dtype). Raises StateError when created in a later trace.
     """
+
+    def _present(self) -> Array:
+        check_untraced(self)
+        return self.array
 
     @property
     def value(self) -> Any:

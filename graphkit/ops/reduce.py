@@ -9,8 +9,9 @@ import numpy as np
 
 from graphkit.core.dimension import count
 from graphkit.core.dtypes import Array
+from graphkit.core.errors import ShapeError
 from graphkit.core.op import Builder, Op, Value, apply, spec_of
-from graphkit.core.spec import Spec, axis_of
+from graphkit.core.spec import Spec, axis_of, show
 from graphkit.ops.compare import equal
 from graphkit.ops.convert import as_float, as_value, cast
 from graphkit.ops.elementwise import exp, log, where
@@ -29,6 +30,8 @@ class Extreme(Op):
     ufunc: ClassVar[Any]
 
     def infer(self, x: Spec) -> Spec:
+        if 0 in [x.dims[a] for a in self.axes]:
+            raise ShapeError(f"{self.name.lower()} over no elements: axes {self.axes} of shape {show(x.dims)}")
         return x.with_dims([1 if i in self.axes else d for i, d in enumerate(x.dims)])
 
     def forward(self, x: Array, out: Any = None) -> Any:
@@ -70,6 +73,8 @@ class ArgMax(Op):
     differentiable = False
 
     def infer(self, x: Spec) -> Spec:
+        if x.dims[self.axis] == 0:
+            raise ShapeError(f"argmax over no elements: axis {self.axis} of shape {show(x.dims)}")
         return Spec(x.dims[: self.axis] + x.dims[self.axis + 1 :], np.dtype("int64"))
 
     def forward(self, x: Array, out: Any = None) -> Any:

@@ -136,8 +136,7 @@ class Trainer:
 
     def step(self, kind: str, feed: Feed) -> Step:
         """The step `kind` ("train", "test", "predict") for data of this form."""
-        trainable = tuple(w.trainable for w in self.model.weights) if kind == "train" else ()
-        key = (kind, feed.key, trainable)
+        key = self._key(kind, feed)
         if key not in self._compiled or not self.model.built:
             method: Callable[[Any], Any] = getattr(self.model, f"{kind}_step")
             keys: list[str] = []
@@ -148,12 +147,17 @@ class Trainer:
                 with changed(root=self.model):
                     result = method(data)
                 structure[:] = [tree.mapped(lambda _: None, result)]
+                self._compiled[self._key(kind, feed)] = entry  # the weights may have been made just now
                 keys[:] = list(result) if isinstance(result, dict) else []
                 return [_as_value(v, kind) for v in tree.leaves(result)]
 
             compiled = Compiled(function, feed.names)
-            self._compiled[key] = (compiled, keys, structure)
+            entry = self._compiled[key] = (compiled, keys, structure)
         return Step(self, kind, *self._compiled[key], feed)
+
+    def _key(self, kind: str, feed: Feed) -> Any:
+        trainable = tuple(w.trainable for w in self.model.weights) if kind == "train" else ()
+        return kind, feed.key, trainable
 
     @contextmanager
     def exclusively(self) -> Iterator[None]:

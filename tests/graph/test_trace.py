@@ -46,14 +46,9 @@ ASKS: tuple[tuple[str, str, Callable[[Any], Any], Spec], ...] = (
 )  # fmt: skip
 
 
-INSIDE_NUMPY = pytest.mark.xfail(
-    reason="a NumPy function that is written in Python is named as the caller", strict=True
-)
-
-
 @pytest.mark.parametrize(
     ("name", "asked", "ask", "spec"),
-    [pytest.param(*a, id=a[0], marks=INSIDE_NUMPY if a[0] == "numpy_function" else ()) for a in ASKS],
+    [pytest.param(*a, id=a[0]) for a in ASKS],
 )
 def test_a_number_is_asked_for(name: str, asked: str, ask: Callable[[Any], Any], spec: Spec) -> None:
     """The error names what was asked, this file and a line of it, and the ways out."""
@@ -172,7 +167,7 @@ def test_errors_at_the_trace_name_the_layer() -> None:
         with changed(scope=("encoder", "dense")):
             return ops.matmul(x, np.ones((2, 2), np.float32))
 
-    with pytest.raises(ShapeError, match="^encoder/dense: matmul"):
+    with pytest.raises(ShapeError, match=r"^encoder/dense: matmul"):
         run(function, [FREE])
 
 

@@ -26,7 +26,7 @@ EXPORTED = [c for c in CASES if not c.no_onnx]
 by_opset = pytest.mark.parametrize("opset", [20, OPSETS[0], NEWEST])
 
 
-def session(graph: Graph, opset: int, weights: dict[int, str] | None = None) -> onnxruntime.InferenceSession:
+def loaded(graph: Graph, opset: int, weights: dict[int, str] | None = None) -> onnxruntime.InferenceSession:
     """The graph through the full checker into onnxruntime, with one thread."""
     ins = [f"in{i}" for i in range(len(graph.inputs))]
     outs = [f"out{i}" for i in range(len(graph.outputs))]
@@ -45,7 +45,7 @@ def answers(run: onnxruntime.InferenceSession, arrays: Sequence[np.ndarray]) -> 
 @by_opset
 @pytest.mark.parametrize("case", EXPORTED, ids=lambda c: c.name)
 def test_forward_through_onnxruntime(case: Case, opset: int) -> None:
-    run = session(harness.traced(case, "float32"), opset)
+    run = loaded(harness.traced(case, "float32"), opset)
     for sizes in (ONES, SIZES, OTHERS):
         arrays = case.arrays(sizes, "float32")
         for got, want in zip(answers(run, arrays), harness.evaluate(case, arrays), strict=True):
@@ -56,7 +56,7 @@ def test_forward_through_onnxruntime(case: Case, opset: int) -> None:
 @by_opset
 @pytest.mark.parametrize("case", [c for c in EXPORTED if not c.no_grad], ids=lambda c: c.name)
 def test_gradient_through_onnxruntime(case: Case, opset: int) -> None:
-    run = session(harness.traced_gradient(case, "float32"), opset)
+    run = loaded(harness.traced_gradient(case, "float32"), opset)
     for sizes in (ONES, SIZES, OTHERS):
         arrays = case.arrays(sizes, "float32")
         us = harness.cotangents(case, harness.evaluate(case, arrays))
@@ -69,7 +69,7 @@ def test_gradient_through_onnxruntime(case: Case, opset: int) -> None:
 @pytest.mark.parametrize("case", [c for c in CASES if c.no_onnx and c.covers], ids=lambda c: c.name)
 def test_what_does_not_export_says_so(case: Case) -> None:
     with pytest.raises(ExportError, match=f"^{case.covers[0].__name__} is not exported"):
-        session(harness.traced(case, "float32"), 20)
+        loaded(harness.traced(case, "float32"), 20)
 
 
 @pytest.mark.parametrize("sequences", [False, True])
@@ -85,7 +85,7 @@ def test_weights_of_an_lstm_are_initializers(sequences: bool, masked: bool, rng:
 
     inputs = (case.inputs[0], case.inputs[4], case.inputs[5], *([case.inputs[6]] if masked else []))
     graph = harness.trace(call, [i.spec("float32") for i in inputs])[0]
-    run = session(graph, 20, {id(v): f"lstm/{v.name}" for v in held})
+    run = loaded(graph, 20, {id(v): f"lstm/{v.name}" for v in held})
     arrays = [x, h, c, *([mask] if masked else [])]
     for got, want in zip(answers(run, arrays), call(*arrays), strict=True):
         harness.close(got, np.asarray(want), 2e-6, "lstm with weights of its own")

@@ -114,6 +114,37 @@ def test_an_array_never_moves() -> None:
     assert a.array is home
 
 
+def test_a_view_of_an_old_value_is_read_before_the_new_one_is_written() -> None:
+    """Two groups of one step; the second reads the first one's variable through a view."""
+    a, b = variable(1, 2), variable(3, 4)
+
+    def step() -> Any:
+        old = ops.stop_gradient(a)
+        a.assign(a * 10)
+        b.assign(ops.reshape(b, (2,)) + old)
+        return []
+
+    plan = planned(step)
+    plan.run()
+    assert (a.numpy().tolist(), b.numpy().tolist()) == ([10, 20], [4, 6])
+
+
+def test_one_element_is_computed_before_the_arrays_that_take_it() -> None:
+    rate, weights = ops.Variable(np.ones((1,), np.float32)), variable(1, 2, 3)
+
+    def step() -> Any:
+        doubled = weights * 2
+        rate.assign(rate * 0.5)
+        weights.assign(doubled + rate)
+        return []
+
+    plan = planned(step)
+    plan.run()
+    assert (rate.numpy().tolist(), weights.numpy().tolist()) == ([0.5], [2.5, 4.5, 6.5])
+    plan.run()
+    assert (rate.numpy().tolist(), weights.numpy().tolist()) == ([0.25], [5.25, 9.25, 13.25])
+
+
 def _adam(weights: ops.Variable, m: ops.Variable, v: ops.Variable, rate: Any, g: Any) -> None:
     m.assign(m * 0.9 + g * 0.1)
     v.assign(v * 0.99 + g * g * 0.01)

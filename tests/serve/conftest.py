@@ -33,9 +33,7 @@ class OnnxModels:
 
     def write(self, path: Path, nodes: Any, inputs: Any, outputs: Any, **more: Any) -> Path:
         """Write a graph of nodes; `more`: weights by name, metadata by key."""
-        weights = [
-            numpy_helper.from_array(value, name) for name, value in more.get("weights", {}).items()
-        ]
+        weights = [numpy_helper.from_array(value, name) for name, value in more.get("weights", {}).items()]
         graph = helper.make_graph(
             nodes,
             "graph",
@@ -60,9 +58,7 @@ class OnnxModels:
             ],
             [("a", TensorProto.FLOAT, [batch[0], 3]), ("b", TensorProto.FLOAT, [batch[1], 2])],
             [("s", TensorProto.FLOAT, [batch[0], 1]), ("d", TensorProto.FLOAT, [batch[0], 2])],
-            weights={
-                name: np.array([value]) for name, value in (("zero", 0), ("one", 1), ("two", 2))
-            },
+            weights={name: np.array([value]) for name, value in (("zero", 0), ("one", 1), ("two", 2))},
         )
 
     def f2(self, path: Path, weights: dict[str, np.ndarray]) -> Path:

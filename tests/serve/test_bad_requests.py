@@ -199,9 +199,7 @@ def setup(tmp_path_factory, onnx_models, background, stub_of):
     return SimpleNamespace(stub=stub_of(background(root).port), root=root)
 
 
-@pytest.mark.parametrize(
-    ("build", "code", "words"), [row[1:] for row in BAD], ids=[row[0] for row in BAD]
-)
+@pytest.mark.parametrize(("build", "code", "words"), [row[1:] for row in BAD], ids=[row[0] for row in BAD])
 def test_refused_with_status_and_words_and_then_serves_on(setup, build, code, words):
     with pytest.raises(grpc.RpcError) as caught:
         setup.stub.ModelInfer(build(setup.stub), timeout=20)

@@ -65,8 +65,7 @@ def test_model_metadata_of_free_dimensions_scalars_and_undeclared_shapes(setup):
 def test_a_request_made_from_metadata_alone_is_answered(setup):
     answer = setup.stub.ModelMetadata(setup.stub.types.ModelMetadata(name="f1"))
     rows = [
-        (one.name, one.datatype, [3, one.shape[1]], np.ones((3, one.shape[1]), "f4").tobytes())
-        for one in answer.inputs
+        (one.name, one.datatype, [3, one.shape[1]], np.ones((3, one.shape[1]), "f4").tobytes()) for one in answer.inputs
     ]
     response = setup.stub.ModelInfer(setup.stub.request(answer.name, rows))
     assert [one.name for one in response.outputs] == [one.name for one in answer.outputs]

@@ -52,9 +52,7 @@ def test_an_input_without_a_batch_does_not_count():
     assert not has_zero_rows(both, {"x": (1, 3), "scale": (), "pair": (2,)})
 
 
-@pytest.mark.parametrize(
-    ("dims", "shape"), [((3, "n"), (3, 0)), (("batch", "n"), (2, 0)), (None, (0, 3))]
-)
+@pytest.mark.parametrize(("dims", "shape"), [((3, "n"), (3, 0)), (("batch", "n"), (2, 0)), (None, (0, 3))])
 def test_a_zero_elsewhere_is_refused(dims, shape):
     with pytest.raises(InvalidArgumentError, match=r"'x'.*only the first dimension may be 0"):
         has_zero_rows(signature({"x": dims}, {}), {"x": shape})

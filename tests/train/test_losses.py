@@ -254,9 +254,7 @@ def test_impossible_classes_do_not_spoil_the_others() -> None:
 
 
 @pytest.mark.parametrize("name", ["mse", "mae", "binary_crossentropy", "categorical_crossentropy"])
-@pytest.mark.parametrize(
-    ("true", "pred"), [((5, 3), (3,)), ((5, 1), (5, 3)), ((5, 3), (5, 1)), ((7, 3), (5, 3))]
-)
+@pytest.mark.parametrize(("true", "pred"), [((5, 3), (3,)), ((5, 1), (5, 3)), ((5, 3), (5, 1)), ((7, 3), (5, 3))])
 def test_shapes_that_would_broadcast_are_refused(name: str, true: Any, pred: Any) -> None:
     with pytest.raises(ShapeError) as caught:
         losses.get(name)(np.zeros(true, np.float32), np.zeros(pred, np.float32))

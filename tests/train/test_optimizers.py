@@ -32,9 +32,7 @@ def sgd(w: Any, gs: Any, rate: float, momentum: float = 0.0, nesterov: bool = Fa
     return w
 
 
-def rmsprop(
-    w: Any, gs: Any, rate: float, rho: float = 0.9, momentum: float = 0.0, centered: bool = False
-) -> Any:
+def rmsprop(w: Any, gs: Any, rate: float, rho: float = 0.9, momentum: float = 0.0, centered: bool = False) -> Any:
     v = m = a = np.zeros_like(w)
     for g in gs:
         v = rho * v + (1 - rho) * g**2
@@ -82,9 +80,7 @@ ROWS = {
 
 
 def wanted(formula: Any, steps: Any = STEPS) -> list[Any]:
-    return [
-        formula(s.astype(np.float64), [g[i].astype(np.float64) for g in steps]) for i, s in enumerate(STARTS)
-    ]
+    return [formula(s.astype(np.float64), [g[i].astype(np.float64) for g in steps]) for i, s in enumerate(STARTS)]
 
 
 @pytest.mark.parametrize("name", ROWS)

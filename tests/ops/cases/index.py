@@ -12,6 +12,8 @@ from graphkit.ops.index import AddRows, Gather, OneHot
 from tests.ops.cases.case import INTEGER, STEP, Case, booleans, integers, normal, whole
 from tests.ops.cases.shape import picked
 
+ALL = slice(None)
+
 
 def taken(axis: int) -> Any:
     """The slices along `axis`, one for each index, in a loop."""
@@ -56,14 +58,17 @@ def _python(*key: Any) -> Any:
 LOOK_UP = (
     Case("take", ops.take, (normal(17, 3), integers(0, 17, "b", "t")), taken(0), (Gather,)),
     Case("take/axis", lambda x, i: ops.take(x, i, 1), (normal("b", 17, 3), integers(0, 17, "t")), taken(1)),
-    Case("take/last", lambda x, i: ops.take(x, i, -1), (normal("b", 17), integers(0, 17, "t", 2, dtype="int64")), taken(1)),
+    Case("take/last", lambda x, i: ops.take(x, i, -1), (normal("b", 17), integers(0, 17, "t", 2, dtype="int64")),
+         taken(1)),
     Case("take/number", ops.take, (normal(17, 3), integers(0, 17)), taken(0)),
     Case("take/repeated", lambda x: ops.take(x, np.array([2, 0, 2, 2])), (normal(3, "b"),),
          lambda x: np.array([x[2], x[0], x[2], x[2]])),
-    Case("AddRows", lambda g, i: apply(AddRows(0, 3), g, i), (normal("b", 2), integers(0, 3, "b")), added(0, 3), (AddRows,)),
+    Case("AddRows", lambda g, i: apply(AddRows(0, 3), g, i), (normal("b", 2), integers(0, 3, "b")), added(0, 3),
+         (AddRows,)),
     Case("AddRows/two", lambda g, i: apply(AddRows(0, 17), g, i), (normal("b", "t", 3), integers(0, 17, "b", "t")),
          added(0, 17)),
-    Case("AddRows/axis", lambda g, i: apply(AddRows(1, 3), g, i), (normal("b", "t", 2), integers(0, 3, "t")), added(1, 3)),
+    Case("AddRows/axis", lambda g, i: apply(AddRows(1, 3), g, i), (normal("b", "t", 2), integers(0, 3, "t")),
+         added(1, 3)),
     Case("one_hot", lambda x: ops.one_hot(x, 3), (integers(0, 3, "b"),), hot(3), (OneHot,), no_grad=INTEGER),
     Case("one_hot/outside", lambda x: ops.one_hot(x, 3, "int32"), (integers(-2, 5, "b", "t", dtype="int64"),), hot(3),
          no_grad=INTEGER),
@@ -72,33 +77,34 @@ LOOK_UP = (
 
 BRACKETS = (
     Case("getitem", lambda x: ops.getitem(x, 2), (normal(3, "b"),), _python(2)),
-    Case("getitem/negative", at(slice(None), -1), (normal("b", 3),), _python(slice(None), -1)),
+    Case("getitem/negative", at(ALL, -1), (normal("b", 3),), _python(ALL, -1)),
     Case("getitem/first_free", at(0), (normal("b", 3),), _python(0), least=1),
     Case("getitem/last_free", at(-1), (normal("b", 3),), _python(-1), least=1),
-    Case("getitem/slice", at(slice(None), slice(1, 5)), (normal("b", 17),), _python(slice(None), slice(1, 5))),
-    Case("getitem/open_slice", at(slice(None), slice(2, None)), (normal("b", 17),), _python(slice(None), slice(2, None))),
-    Case("getitem/past_end", at(slice(None), slice(-5, 99)), (normal("b", 3),), _python(slice(None), slice(-5, 99))),
-    Case("getitem/empty", at(slice(None), slice(2, 1)), (normal("b", 3),), _python(slice(None), slice(2, 1)), no_onnx=
+    Case("getitem/slice", at(ALL, slice(1, 5)), (normal("b", 17),), _python(ALL, slice(1, 5))),
+    Case("getitem/open_slice", at(ALL, slice(2, None)), (normal("b", 17),), _python(ALL, slice(2, None))),
+    Case("getitem/past_end", at(ALL, slice(-5, 99)), (normal("b", 3),), _python(ALL, slice(-5, 99))),
+    Case("getitem/empty", at(ALL, slice(2, 1)), (normal("b", 3),), _python(ALL, slice(2, 1)), no_onnx=
          "onnxruntime gets no tensor without elements"),
-    Case("getitem/but_last", at(slice(None), slice(None, -1)), (normal("b", 3),), _python(slice(None), slice(None, -1))),
+    Case("getitem/but_last", at(ALL, slice(None, -1)), (normal("b", 3),), _python(ALL, slice(None, -1))),
     Case("getitem/but_first_free", at(slice(1, None)), (normal("b", 3),), _python(slice(1, None)), least=2),
     Case("getitem/but_last_free", at(slice(None, -1)), (normal("b", 3),), _python(slice(None, -1)), least=2),
     Case("getitem/last_two_free", at(slice(-2, None)), (normal("b", 3),), _python(slice(-2, None)), least=2),
-    Case("getitem/step", at(slice(None), slice(1, None, 3)), (normal("b", 17),), _python(slice(None), slice(1, None, 3))),
+    Case("getitem/step", at(ALL, slice(1, None, 3)), (normal("b", 17),), _python(ALL, slice(1, None, 3))),
     Case("getitem/step_free", at(slice(None, None, 2)), (normal("b", 3),), _python(slice(None, None, 2))),
     Case("getitem/reversed", at(slice(None, None, -1)), (normal("b", 3),), picked(0, lambda n: range(n)[::-1])),
-    Case("getitem/reversed_step", at(slice(None), slice(None, None, -2)), (normal("b", 3),),
-         _python(slice(None), slice(None, None, -2))),
+    Case("getitem/reversed_step", at(ALL, slice(None, None, -2)), (normal("b", 3),),
+         _python(ALL, slice(None, None, -2))),
     Case("getitem/reversed_step_free", at(slice(None, None, -2)), (normal("b", 3),), _python(slice(None, None, -2))),
-    Case("getitem/new_axis", at(slice(None), None), (normal("b", 3),), _python(slice(None), None)),
+    Case("getitem/new_axis", at(ALL, None), (normal("b", 3),), _python(ALL, None)),
     Case("getitem/ellipsis", at(..., 1), (normal("b", "t", 3),), _python(..., 1)),
     Case("getitem/all_forms", at(1, ..., None, slice(None, None, 2)), (normal(3, "b", 17),),
          _python(1, ..., None, slice(None, None, 2))),
     Case("getitem/value", lambda x, i: ops.convert_to_tensor(x)[i], (normal(17, "b"), integers(0, 17)),
          lambda x, i: np.array([x[int(i)]])[0]),
-    Case("getitem/value_between", lambda x, i: ops.convert_to_tensor(x)[:, i, 1:], (normal("b", 17, 3), integers(0, 17)),
+    Case("getitem/value_between", lambda x, i: ops.convert_to_tensor(x)[:, i, 1:],
+         (normal("b", 17, 3), integers(0, 17)),
          lambda x, i: np.array([[row[int(i)][1], row[int(i)][2]] for row in x])),
-    Case("getitem/booleans", at(slice(None), 1), (booleans("b", 3),), _python(slice(None), 1), no_grad=INTEGER),
+    Case("getitem/booleans", at(ALL, 1), (booleans("b", 3),), _python(ALL, 1), no_grad=INTEGER),
 )  # fmt: skip
 
 CASES = (*LOOK_UP, *BRACKETS)

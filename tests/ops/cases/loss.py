@@ -31,9 +31,10 @@ def _with_targets(axis: int) -> Any:
 
 
 CASES = (
-    Case("CheckLabels", lambda x: loss.check_labels(x, 17), (integers(0, 17, "b"),), each(int, int), (loss.CheckLabels,),
-         no_grad=INTEGER),
-    Case("CheckLabels/floats", lambda x: loss.check_labels(x, 17), (whole(0, 17, "b", 2),), each(int, int), no_grad=STEP),
+    Case("CheckLabels", lambda x: loss.check_labels(x, 17), (integers(0, 17, "b"),), each(int, int),
+         (loss.CheckLabels,), no_grad=INTEGER),
+    Case("CheckLabels/floats", lambda x: loss.check_labels(x, 17), (whole(0, 17, "b", 2),), each(int, int),
+         no_grad=STEP),
     Case("CheckLabels/ignored", lambda x: loss.check_labels(x, 3, ignore_class=-1),
          (integers(-1, 3, "b", dtype="int64"),), each(int, int), no_grad=INTEGER),
     Case("SoftmaxCrossentropy", _with_targets(-1), (normal("b", 3), normal("b", 3)), _crossentropy,

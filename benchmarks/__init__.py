@@ -1,0 +1,1 @@
+"""Speed: training against PyTorch, and what an import costs."""
