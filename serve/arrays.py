@@ -44,9 +44,7 @@ def wire_array(name: str, value: Any, datatype: Datatype) -> Array:
     if array.size == 0 and isinstance(value, list | tuple):
         return array.astype(datatype.numpy)
     if not _is_number(array) or datatype.name == "BOOL":
-        raise ClientInputError(
-            f"input '{name}': expected {datatype.name}, got {array.dtype}; convert it first"
-        )
+        raise ClientInputError(f"input '{name}': expected {datatype.name}, got {array.dtype}; convert it first")
     return _cast(name, value, array, datatype)
 
 
@@ -133,7 +131,6 @@ def _text_array(name: str, value: Any) -> Array:
     for index, element in enumerate(array.ravel().tolist()):
         if not isinstance(element, str | bytes):
             raise ClientInputError(
-                f"input '{name}': expected text (str or bytes) for BYTES, element {index} is "
-                f"{type(element).__name__}"
+                f"input '{name}': expected text (str or bytes) for BYTES, element {index} is {type(element).__name__}"
             )
     return array

@@ -111,9 +111,7 @@ class Client:
             raise
         return _arrays(response)
 
-    def metadata(
-        self, model: str, version: str | int = "", timeout: float | None = None
-    ) -> ModelMetadata:
+    def metadata(self, model: str, version: str | int = "", timeout: float | None = None) -> ModelMetadata:
         """Ask for the model's inputs, outputs and ready versions.
 
         Raises NotFoundError for an unknown model or version, UnavailableError for one not ready.
@@ -165,24 +163,18 @@ def _server_error(error: Any, address: str) -> ServerError:
 
 
 def _tensors(tensors: Any) -> tuple[TensorMetadata, ...]:
-    return tuple(
-        TensorMetadata(tensor.name, tensor.datatype, tuple(tensor.shape)) for tensor in tensors
-    )
+    return tuple(TensorMetadata(tensor.name, tensor.datatype, tuple(tensor.shape)) for tensor in tensors)
 
 
 def _arrays(response: Any) -> dict[str, Array]:
     raws = list(response.raw_output_contents)
     if len(raws) != len(response.outputs):
-        raise InternalError(
-            f"expected {len(response.outputs)} raw outputs, got {len(raws)}: not this protocol"
-        )
+        raise InternalError(f"expected {len(response.outputs)} raw outputs, got {len(raws)}: not this protocol")
     arrays: dict[str, Array] = {}
     for output, raw in zip(response.outputs, raws, strict=True):
         try:
             array = decode_raw(output.name, BY_NAME[output.datatype], tuple(output.shape), raw)
         except (KeyError, InvalidArgumentError) as error:
-            raise InternalError(
-                f"the answer for output '{output.name}' is broken: {error}"
-            ) from error
+            raise InternalError(f"the answer for output '{output.name}' is broken: {error}") from error
         arrays[output.name] = array.copy()
     return arrays

@@ -46,18 +46,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @app.command()
 def serve(
-    repository: Annotated[
-        Path | None, typer.Argument(help="Folder of <model>/<version>/model.onnx.")
-    ] = None,
+    repository: Annotated[Path | None, typer.Argument(help="Folder of <model>/<version>/model.onnx.")] = None,
     model: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=DIR", help="A flat folder with model.onnx; may be repeated."),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8001,
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="Listen beyond this machine without TLS.")
-    ] = False,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Listen beyond this machine without TLS.")] = False,
     max_message_bytes: Annotated[
         int, typer.Option(min=1, max=2**31 - 1, help="Largest request, also after inflating.")
     ] = 64 * 1024 * 1024,
@@ -68,8 +64,7 @@ def serve(
         float | None,
         typer.Option(
             min=0,
-            help="Time to go on accepting after saying NOT_SERVING, for balancers "
-            "[default: 0 on loopback, else 5].",
+            help="Time to go on accepting after saying NOT_SERVING, for balancers [default: 0 on loopback, else 5].",
         ),
     ] = None,
     workers: Annotated[
@@ -159,8 +154,7 @@ def _tell_unavailable(models: Repository) -> None:
         for number, version in model.versions.items():
             if version.session is None:
                 print(
-                    f"serve: version {number} of model '{model.name}' is unavailable: "
-                    f"{version.reason}",
+                    f"serve: version {number} of model '{model.name}' is unavailable: {version.reason}",
                     file=sys.stderr,
                 )
 
@@ -181,10 +175,7 @@ def _is_loopback(host: str) -> bool:
 def _check_environment() -> None:
     """Raise StartError for a variable by which a model file would configure its own session."""
     if os.environ.get("ORT_LOAD_CONFIG_FROM_MODEL", "0") not in ("", "0"):
-        raise StartError(
-            "ORT_LOAD_CONFIG_FROM_MODEL is set, so model files would set the runtime's options; "
-            "unset it"
-        )
+        raise StartError("ORT_LOAD_CONFIG_FROM_MODEL is set, so model files would set the runtime's options; unset it")
 
 
 def _check_address(host: str, port: int, insecure: bool) -> None:
@@ -203,6 +194,5 @@ def _check_address(host: str, port: int, insecure: bool) -> None:
             probe.bind(address)
     except OSError as error:
         raise StartError(
-            f"cannot listen on {host}:{port}: {error.strerror}; choose another --port "
-            "(0 takes a free one) or --host"
+            f"cannot listen on {host}:{port}: {error.strerror}; choose another --port (0 takes a free one) or --host"
         ) from error

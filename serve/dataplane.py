@@ -140,9 +140,7 @@ class DataPlane:
 
     def server_metadata(self, _request: Any) -> Any:
         """Name, version, and the protocol extensions this server really has."""
-        return ServerMetadataResponse(
-            name="graphkit", version=_server_version(), extensions=EXTENSIONS
-        )
+        return ServerMetadataResponse(name="graphkit", version=_server_version(), extensions=EXTENSIONS)
 
     def model_ready(self, request: Any) -> Any:
         """Whether that model, or that version of it, answers; false for an unknown one.
@@ -165,9 +163,7 @@ class DataPlane:
         signature = session.signature
         for field, specs in (("inputs", signature.inputs), ("outputs", signature.outputs)):
             for spec in specs:
-                getattr(response, field).add(
-                    name=spec.name, datatype=spec.datatype.name, shape=spec.wire_shape
-                )
+                getattr(response, field).add(name=spec.name, datatype=spec.datatype.name, shape=spec.wire_shape)
         return response
 
     def model_config(self, request: Any) -> Any:
@@ -228,9 +224,7 @@ class DataPlane:
 
 def _check_signature(model: str, name: str) -> None:
     if name != DEFAULT_SIGNATURE:
-        raise NotFoundError(
-            f"model '{model}' has no signature {name!r}; its signatures are: '{DEFAULT_SIGNATURE}'"
-        )
+        raise NotFoundError(f"model '{model}' has no signature {name!r}; its signatures are: '{DEFAULT_SIGNATURE}'")
 
 
 def _described(signature: Signature) -> dict[str, Any]:

@@ -29,9 +29,7 @@ class Datatype:
     config_number: int
 
 
-def _row(
-    name: str, numpy: Any, contents: str | None, onnx: str, onnx_number: int, config_number: int
-) -> Datatype:
+def _row(name: str, numpy: Any, contents: str | None, onnx: str, onnx_number: int, config_number: int) -> Datatype:
     dtype = np.dtype(numpy)
     size = 0 if dtype.hasobject else dtype.itemsize
     return Datatype(name, size, dtype, contents, f"tensor({onnx})", onnx_number, config_number)

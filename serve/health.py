@@ -44,9 +44,7 @@ class Health:
     def list(self, _request: Any) -> Any:
         """Answer every name with its state."""
         states = self._states()
-        return HealthListResponse(
-            statuses={name: _response(state) for name, state in states.items()}
-        )
+        return HealthListResponse(statuses={name: _response(state) for name, state in states.items()})
 
     async def watch(self, request: Any) -> AsyncIterator[Any]:
         """Give the state now and at each change; SERVICE_UNKNOWN while the name is unknown."""

@@ -73,20 +73,15 @@ class Model:
         if not text:
             ready = self.ready
             if not ready:
-                raise NotFoundError(
-                    f"model '{self.name}' has no available versions: {self._reasons()}"
-                )
+                raise NotFoundError(f"model '{self.name}' has no available versions: {self._reasons()}")
             return ready[-1]
         if not _VERSION.fullmatch(text):
             raise InvalidArgumentError(
-                f"version {text!r} of model '{self.name}' is not a whole number above 0 written "
-                "in plain digits"
+                f"version {text!r} of model '{self.name}' is not a whole number above 0 written in plain digits"
             )
         if int(text) not in self.versions:
             numbers = ", ".join(str(number) for number in self.versions) or "none"
-            raise NotFoundError(
-                f"model '{self.name}' has no version {text}; its versions are: {numbers}"
-            )
+            raise NotFoundError(f"model '{self.name}' has no version {text}; its versions are: {numbers}")
         return self.versions[int(text)]
 
     def _reasons(self) -> str:
@@ -108,8 +103,7 @@ class Repository:
         model = self._models.get(name)
         if model is None:
             raise NotFoundError(
-                f"Request for unknown model: {name!r} is not found; "
-                f"the models are {quoted(self._models)}"
+                f"Request for unknown model: {name!r} is not found; the models are {quoted(self._models)}"
             )
         return model
 
@@ -121,9 +115,7 @@ class Repository:
         """
         found = self.model(name).version(version)
         if found.session is None:
-            raise UnavailableError(
-                f"version {found.number} of model '{name}' is not at ready state: {found.reason}"
-            )
+            raise UnavailableError(f"version {found.number} of model '{name}' is not at ready state: {found.reason}")
         return found, found.session
 
 
@@ -157,9 +149,7 @@ def _folders(folder: Path) -> list[Path]:
     except OSError as error:
         raise StartError(f"the model repository cannot be read: {error}") from error
     return [
-        path
-        for path in paths
-        if path.is_dir() and _NAME.fullmatch(path.name) and not path.name.endswith(_UNFINISHED)
+        path for path in paths if path.is_dir() and _NAME.fullmatch(path.name) and not path.name.endswith(_UNFINISHED)
     ]
 
 
@@ -169,10 +159,7 @@ def _load_model(folder: Path, settings: SessionSettings) -> Model:
     except OSError as error:
         return Model(folder.name, reason=f"the folder cannot be read: {error.strerror}")
     numbers = sorted(int(path.name) for path in paths if _VERSION.fullmatch(path.name))
-    versions = {
-        number: _load_version(folder.name, number, folder / str(number), settings)
-        for number in numbers
-    }
+    versions = {number: _load_version(folder.name, number, folder / str(number), settings) for number in numbers}
     reason = "" if versions else f"no version folder such as 1/{MODEL_FILE}"
     return Model(folder.name, versions, reason)
 

@@ -78,9 +78,7 @@ def check_parameters(request: Any) -> None:
         if name in request.parameters:
             choice = request.parameters[name].WhichOneof("parameter_choice")
             if choice not in choices:
-                raise InvalidArgumentError(
-                    f"parameter '{name}' is expected as {' or '.join(choices)}, got {choice}"
-                )
+                raise InvalidArgumentError(f"parameter '{name}' is expected as {' or '.join(choices)}, got {choice}")
     if "sequence_start" in request.parameters and "sequence_id" not in request.parameters:
         raise InvalidArgumentError("parameter 'sequence_start' needs 'sequence_id' with it")
 
@@ -94,15 +92,13 @@ def _wanted_outputs(request: Any, signature: Signature) -> list[TensorSpec]:
         spec = signature.output_specs.get(name)
         if spec is None:
             raise InvalidArgumentError(
-                f"unexpected inference output {name!r}: the outputs are "
-                f"{quoted(signature.output_specs)}"
+                f"unexpected inference output {name!r}: the outputs are {quoted(signature.output_specs)}"
             )
         if name in wanted:
             raise InvalidArgumentError(f"output '{name}' is requested twice; name it once")
         if "classification" in output.parameters:
             raise InvalidArgumentError(
-                f"output '{name}': classification is not offered; take the highest values of "
-                "the output itself"
+                f"output '{name}': classification is not offered; take the highest values of the output itself"
             )
         wanted[name] = spec
     return list(wanted.values())
@@ -112,18 +108,14 @@ def _check_names(names: list[str], signature: Signature) -> None:
     specs = signature.input_specs
     for name in names:
         if name not in specs:
-            raise InvalidArgumentError(
-                f"unexpected inference input {name!r}: the inputs are {quoted(specs)}"
-            )
+            raise InvalidArgumentError(f"unexpected inference input {name!r}: the inputs are {quoted(specs)}")
     if len(names) == len(specs) == len(set(names)):
         return
     for name in specs:
         if names.count(name) > 1:
             raise InvalidArgumentError(f"input '{name}' is given twice; give it once")
     missing = [name for name in specs if name not in names]
-    raise InvalidArgumentError(
-        f"expected {len(specs)} inputs but got {len(names)}: missing {quoted(missing)}"
-    )
+    raise InvalidArgumentError(f"expected {len(specs)} inputs but got {len(names)}: missing {quoted(missing)}")
 
 
 def _raw_contents(request: Any, inputs: list[Any]) -> list[bytes]:
@@ -147,9 +139,7 @@ def _raw_contents(request: Any, inputs: list[Any]) -> list[bytes]:
 
 def _check_datatype(spec: TensorSpec, given: str) -> None:
     if given != spec.datatype.name:
-        raise InvalidArgumentError(
-            f"input '{spec.name}': expected datatype {spec.datatype.name}, got {given!r}"
-        )
+        raise InvalidArgumentError(f"input '{spec.name}': expected datatype {spec.datatype.name}, got {given!r}")
 
 
 def _check_ids(name: str, array: Array, low: int, beyond: int) -> None:

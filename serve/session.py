@@ -171,8 +171,7 @@ def _spec(node: Any, shapeless: frozenset[str]) -> TensorSpec:
     datatype = BY_ONNX.get(node.type)
     if datatype is None:
         raise LoadError(
-            f"'{node.name}' is {node.type}, for which the protocol has no datatype; "
-            f"there are {', '.join(BY_ONNX)}"
+            f"'{node.name}' is {node.type}, for which the protocol has no datatype; there are {', '.join(BY_ONNX)}"
         )
     if node.name in shapeless:
         return TensorSpec(node.name, datatype, None)
@@ -191,15 +190,10 @@ def _id_ranges(text: str, specs: tuple[TensorSpec, ...]) -> dict[str, tuple[int,
     try:
         ranges = {name: (int(low), int(high)) for name, (low, high) in json.loads(text).items()}
     except (ValueError, TypeError, AttributeError) as error:
-        raise LoadError(
-            f"metadata {ID_RANGES_KEY} is not of the form {{input: [low, high]}}: {error}"
-        ) from error
+        raise LoadError(f"metadata {ID_RANGES_KEY} is not of the form {{input: [low, high]}}: {error}") from error
     for name in ranges:
         if name not in integers:
-            raise LoadError(
-                f"metadata {ID_RANGES_KEY} speaks of {name!r}; the integer inputs are "
-                f"{quoted(integers)}"
-            )
+            raise LoadError(f"metadata {ID_RANGES_KEY} speaks of {name!r}; the integer inputs are {quoted(integers)}")
     return ranges
 
 

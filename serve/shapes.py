@@ -94,8 +94,7 @@ def has_zero_rows(signature: Signature, shapes: Mapping[str, tuple[int, ...]]) -
     for name in batched:
         if name not in empty:
             raise InvalidArgumentError(
-                f"batch of {empty[0]} is 0, of {name} is {shapes[name][0]}: "
-                "send the same number of rows in every input"
+                f"batch of {empty[0]} is 0, of {name} is {shapes[name][0]}: send the same number of rows in every input"
             )
     return True
 

@@ -52,9 +52,7 @@ def decode_typed(name: str, datatype: Datatype, shape: tuple[int, ...], contents
     count = prod(shape)
     if given and given != [datatype.contents]:
         right = f"in {datatype.contents}" if datatype.contents else "raw_input_contents only"
-        raise InvalidArgumentError(
-            f"input '{name}': {datatype.name} travels {right}, got {' and '.join(given)}"
-        )
+        raise InvalidArgumentError(f"input '{name}': {datatype.name} travels {right}, got {' and '.join(given)}")
     values = getattr(contents, datatype.contents) if given and datatype.contents else ()
     if len(values) != count:
         raise InvalidArgumentError(
@@ -145,7 +143,6 @@ def _in_range(name: str, datatype: Datatype, values: Array) -> Array:
     if values.size and (values.min() < limits.min or values.max() > limits.max):
         index = int(np.argmax((values < limits.min) | (values > limits.max)))
         raise InvalidArgumentError(
-            f"input '{name}': element {index} is {values[index]}, {datatype.name} holds "
-            f"{limits.min} to {limits.max}"
+            f"input '{name}': element {index} is {values[index]}, {datatype.name} holds {limits.min} to {limits.max}"
         )
     return values.astype(datatype.numpy)
