@@ -25,11 +25,13 @@ class Value:
     """Anything an op takes or gives that has a spec: a tensor, a symbol, a variable.
 
     `mask` is a boolean value of the first two axes, True where a step counts, or None.
+    `origin` is a variable that an eager value was computed from.
     `interpreter` says who reads an op call with this value in it; None means: evaluate.
     """
 
     spec: Spec
     mask: Value | None = None
+    origin: Any = None
     interpreter: Any = None
     __array_ufunc__ = None
 
@@ -261,6 +263,12 @@ def run_forward(op: Op, arrays: Sequence[Array]) -> tuple[Array, ...]:
     return results if isinstance(results, tuple) else (results,)
 
 
+def origin_of(value: Any) -> Any:
+    """The variable that an eager value was read or computed from; None where there is none."""
+    variable = getattr(value, "variable", None)
+    return getattr(value, "origin", None) if variable is None else variable
+
+
 def _shared(value: Any) -> bool:
     """Whether the memory behind an input may change: a person's own array, or a variable's."""
     return not isinstance(value, Value) or getattr(value, "variable", None) is not None
@@ -279,7 +287,12 @@ class Eager:
         results = run_forward(op, arrays)
         if op.view and any(_shared(value) for value in ins):
             results = tuple(np.array(r) for r in results)
-        return ins, tuple(self.tensor(np.asarray(r)) for r in results)
+        outs = tuple(self.tensor(np.asarray(r)) for r in results)
+        origin = next((o for value in ins if (o := origin_of(value)) is not None), None)
+        if origin is not None:
+            for value in outs:
+                value.origin = origin
+        return ins, outs
 
 
 EAGER = Eager()

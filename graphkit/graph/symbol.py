@@ -15,10 +15,10 @@ import numpy as np
 
 import graphkit
 from graphkit.core.context import current
-from graphkit.core.errors import GraphkitError, TraceError, located
-from graphkit.core.op import Op, Value, infer_all, spec_of
+from graphkit.core.errors import ArgumentError, GraphkitError, TraceError, located
+from graphkit.core.op import Op, Value, infer_all, origin_of, spec_of
 from graphkit.core.spec import Spec, show
-from graphkit.ops.operators import Operators
+from graphkit.ops.operators import Operators, Tensor
 
 _order = itertools.count()
 _INSIDE = (str(Path(graphkit.__file__).parent), str(Path(np.__file__).parent))
@@ -120,6 +120,13 @@ class Recorder:
     may_create = True
 
     def process(self, op: Op, inputs: Sequence[Any]) -> tuple[tuple[Any, ...], tuple[Value, ...]]:
+        for value in inputs:
+            frozen = origin_of(value) if isinstance(value, Tensor) else None
+            if frozen is not None:
+                raise ArgumentError(
+                    f"{user_line()}: a number computed from variable {frozen.path!r} outside a layer enters the model; it "
+                    "would be frozen there. Compute it in the call of a layer, or freeze it knowingly with numpy()"
+                )
         try:
             specs = infer_all(op, [spec_of(x) for x in inputs])
         except GraphkitError as error:

@@ -1,4 +1,4 @@
-"""The written file: names, order, dtypes, free sizes, versions, weights, metadata; read with onnx, run by onnxruntime."""
+"""The file: names, order, dtypes, free sizes, versions, weights, metadata; read by onnx, run by onnxruntime."""
 
 from __future__ import annotations
 
@@ -225,7 +225,7 @@ def test_what_has_no_onnx_form_names_its_layer(tmp_path: Path) -> None:
 
 def test_where_it_may_not_be_written(tmp_path: Path) -> None:
     model = sequence_model()
-    with pytest.raises(errors.ExportError, match="'.*none' does not exist; create it first"):
+    with pytest.raises(errors.ExportError, match=r"'.*none' does not exist; create it first"):
         model.export(tmp_path / "none" / "model.onnx")
     with pytest.raises(errors.ExportError, match=r"is a folder; give the name of the file, for example '.*model.onnx'"):
         model.export(tmp_path)

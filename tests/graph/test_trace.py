@@ -12,7 +12,7 @@ from graphkit import ops
 from graphkit.autodiff import GradientTape
 from graphkit.core.context import changed
 from graphkit.core.dimension import Dimension
-from graphkit.core.errors import ShapeError, StateError, TraceError
+from graphkit.core.errors import ArgumentError, ShapeError, StateError, TraceError
 from graphkit.core.spec import Spec
 from graphkit.graph.graph import nodes_between
 from graphkit.graph.symbol import Symbol
@@ -174,3 +174,12 @@ def test_errors_at_the_trace_name_the_layer() -> None:
 def test_nodes_that_nothing_needs_are_left_out() -> None:
     graph, _ = run(lambda x: (ops.exp(x), x + 1)[1], [ROW])
     assert [n.op.name for n in graph.nodes()] == ["Add"]
+
+
+def test_a_number_computed_from_a_variable_does_not_freeze_into_a_model() -> None:
+    """A transposed table, say: it must be computed in a layer's call."""
+    table = ops.Variable(np.ones((3, 5), np.float32), name="table")
+    x = Symbol(Spec((2, 5), np.dtype("float32")), name="x")
+    with pytest.raises(ArgumentError, match=r"test_trace.py:\d+: .*'table'.*frozen"):
+        ops.matmul(x, ops.transpose(table))
+    assert ops.matmul(x, ops.transpose(table).numpy()).shape == (2, 3)

@@ -1,10 +1,8 @@
-"""The compiled step: the eager numbers, no Python of ours in a step, no memory, traces, threads, Ctrl-C, imports."""
+"""The compiled step: the eager numbers, no Python of ours in a step, no memory, few traces."""
 
 from __future__ import annotations
 
-import subprocess
 import sys
-import threading
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
@@ -12,48 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graphkit import Input, Model, callbacks, errors, layers, ops, utils
+from graphkit import Input, Model, callbacks, layers, ops, utils
 from graphkit.core import op as core_op
+from tests.train.models import X, Y, digits, mlp, tickets
 
-RNG = np.random.default_rng(4)
-X, Y = RNG.normal(size=(23, 5)), RNG.normal(size=(23, 3))
 KILOBYTE = 1024
-
-
-def mlp(eagerly: bool = False) -> Model:
-    utils.set_random_seed(3)
-    x = Input((5,), name="x")
-    hidden = layers.Dropout(0.4)(layers.Dense(7, activation="tanh", name="hidden")(x))
-    model = Model(x, layers.Dense(3, name="out")(hidden))
-    model.compile("adam", "mse", metrics=["mae"], run_eagerly=eagerly)
-    return model
-
-
-def digits() -> tuple[Model, Any, Any]:
-    x = Input((784,), name="pixels")
-    hidden = layers.Dense(256, activation="relu")(layers.Dense(512, activation="relu")(x))
-    model = Model(x, layers.Dense(10, activation="softmax")(hidden))
-    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
-    rows = 128 * 20
-    return model, RNG.random((rows, 784), np.float32), RNG.integers(0, 10, rows)
-
-
-def tickets() -> tuple[Model, Any, Any]:
-    title, body, tags = Input((None,), name="title"), Input((None,), name="body"), Input((13,), name="tags")
-    one = layers.LSTM(64)(layers.Embedding(499, 32, mask_zero=True)(title))
-    other = layers.LSTM(32)(layers.Embedding(499, 32)(body))
-    joined = layers.Concatenate()([one, other, tags])
-    outputs = {
-        "priority": layers.Dense(1, activation="sigmoid")(joined),
-        "department": layers.Dense(4, activation="softmax")(joined),
-    }
-    model = Model({"title": title, "body": body, "tags": tags}, outputs)
-    model.compile("rmsprop", {"priority": "binary_crossentropy", "department": "categorical_crossentropy"})
-    rows = 32 * 20
-    x = {"title": RNG.integers(0, 499, (rows, 11)), "body": RNG.integers(0, 499, (rows, 47)),
-         "tags": RNG.random((rows, 13))}  # fmt: skip
-    y = {"priority": RNG.random((rows, 1)), "department": np.eye(4)[RNG.integers(0, 4, rows)]}
-    return model, x, y
 
 
 class AtBatch(callbacks.Callback):
@@ -229,116 +190,3 @@ def test_trainable_is_read_at_each_step() -> None:
     assert moved() == [True, True]
     model.optimizer.learning_rate = 0.0
     assert moved() == [False, False]
-
-
-def in_threads(count: int, function: Callable[[], Any]) -> None:
-    """Runs it in some threads at once; the first error of one is raised."""
-    failed: list[BaseException] = []
-
-    def guarded() -> None:
-        try:
-            function()
-        except BaseException as error:
-            failed.append(error)
-
-    threads = [threading.Thread(target=guarded) for _ in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failed:
-        raise failed[0]
-
-
-def test_one_model_answers_many_threads() -> None:
-    model = mlp()
-    want, measured, called = model.predict(X), model.evaluate(X, Y), np.asarray(model(X))
-
-    def ask() -> None:
-        for size in (3, 5, 23):
-            np.testing.assert_allclose(model.predict(X, batch_size=size), want, rtol=1e-5, atol=1e-6)
-            np.testing.assert_allclose(model.evaluate(X, Y), measured, rtol=1e-6)
-            np.testing.assert_array_equal(model(X), called)
-
-    in_threads(5, ask)
-
-
-def test_a_second_thread_may_not_train() -> None:
-    model, problems = mlp(), []
-
-    class Other(callbacks.Callback):
-        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-            for call in (lambda: model.fit(X, Y, verbose=0), lambda: model.train_on_batch(X, Y),
-                         lambda: model.evaluate(X, Y)):  # fmt: skip
-                try:
-                    in_threads(1, call)
-                except errors.StateError as error:
-                    problems.append(str(error))
-            in_threads(1, lambda: model.predict(X))
-            model.evaluate(X, Y)
-
-    model.fit(X, Y, verbose=0, callbacks=[Other()])
-    assert len(problems) == 3
-    assert all(f"model {model.name!r} is being trained by another thread" in p for p in problems)
-    in_threads(1, lambda: model.fit(X, Y, verbose=0))
-
-
-def test_an_interrupt_leaves_a_model_that_goes_on() -> None:
-    def trained(interrupted: bool) -> Any:
-        model = mlp()
-
-        class Stops(callbacks.Callback):
-            def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-                if batch == 2 and interrupted:
-                    raise KeyboardInterrupt
-
-        try:
-            model.fit(X[:15], Y[:15], batch_size=5, shuffle=False, verbose=0, callbacks=[Stops()])
-        except KeyboardInterrupt:
-            assert interrupted
-        assert int(model.optimizer.iterations.numpy()) == 3
-        return [*model.get_weights(), np.asarray(model.train_on_batch(X, Y)), model.predict(X)]
-
-    for got, want in zip(trained(True), trained(False), strict=True):
-        np.testing.assert_array_equal(got, want)
-
-
-BLOCKED = """
-import sys
-import numpy as np
-
-class Blocker:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {"onnx", "onnxruntime"}:
-            raise ModuleNotFoundError(name, name=name)
-
-sys.meta_path.insert(0, Blocker())
-import graphkit as gk
-
-loaded = {name.split(".")[0] for name in sys.modules} & {"onnx", "onnxruntime", "grpc", "rich"}
-assert not loaded, loaded
-ids = gk.Input((None,), name="ids")
-look = gk.layers.Embedding(5, 3, mask_zero=True)(ids)
-model = gk.Model(ids, gk.layers.Dense(1)(gk.layers.Dropout(0.5)(gk.layers.LSTM(2)(look))))
-model.compile("adam", "mse")
-x, y = np.arange(35).reshape(7, 5) % 5, np.ones((7, 1))
-model.fit(x, y, verbose=0)
-print(np.isfinite(model.evaluate(x, y)), model.predict(x).shape, model(x).shape)
-try:
-    model.export("model.onnx")
-except gk.errors.StateError as error:
-    print(error)
-"""
-
-
-def test_training_needs_neither_onnx_nor_onnxruntime_and_the_import_is_light(tmp_path: Any) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", BLOCKED], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
-        env={"PYTHONPATH": ":".join(sys.path)},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == [
-        "True (7, 1) (7, 1)",
-        "this needs the package onnx; install it: pip install onnx",
-    ]
-    assert list(tmp_path.iterdir()) == []

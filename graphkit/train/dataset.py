@@ -1,0 +1,237 @@
+"""Dataset: batches from arrays or a generator, with map, filter, shuffle, batch, repeat, cache and prefetch.
+
+A pipeline is a chain of small iterators, made anew each time it is looped over, so it can be looped over again.
+"""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from graphkit.core import tree
+from graphkit.core.errors import ArgumentError, ShapeError
+
+Source = Callable[[], Iterator[Any]]
+_END = object()
+
+
+class Dataset:
+    """A sequence of elements: arrays, or tuples and dicts of arrays.
+
+    Make one with `from_arrays` or `from_generator`. `fit` takes a batched one: (x, y) or (x, y, sample_weight).
+    """
+
+    def __init__(self, source: Source, length: int | None = None) -> None:
+        self._source = source
+        self._length = length
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._source()
+
+    def __len__(self) -> int:
+        if self._length is None:
+            raise ArgumentError("the length of this dataset is not known; loop over it, or give steps_per_epoch")
+        return self._length
+
+    @property
+    def known_length(self) -> int | None:
+        """How many elements there are, or None."""
+        return self._length
+
+    @staticmethod
+    def from_arrays(*arrays: Any) -> Dataset:
+        """One element for each row: from_arrays(x, y) gives (x[i], y[i]); x and y may be dicts or lists of arrays."""
+        tables = [tree.mapped(np.asarray, a) for a in arrays]
+        counts = {len(leaf) for leaf in tree.leaves(tables)}
+        if len(counts) != 1:
+            raise ShapeError(f"all arrays need the same number of rows, got {sorted(counts)}")
+        rows = counts.pop()
+
+        def source() -> Iterator[Any]:
+            for i in range(rows):
+                row = tuple(tree.mapped(lambda a, i=i: a[i], t) for t in tables)
+                yield row if len(row) > 1 else row[0]
+
+        return Dataset(source, rows)
+
+    @staticmethod
+    def from_generator(make: Callable[[], Iterable[Any]]) -> Dataset:
+        """The elements of `make()`, which is called anew for each pass."""
+        if not callable(make):
+            raise ArgumentError("from_generator takes a function that makes a generator, so that it can begin again")
+        return Dataset(lambda: iter(make()))
+
+    def map(self, function: Callable[..., Any]) -> Dataset:
+        """function(element), or function(x, y) for tuples."""
+
+        def source() -> Iterator[Any]:
+            for element in self:
+                yield function(*element) if isinstance(element, tuple) else function(element)
+
+        return Dataset(source, self._length)
+
+    def filter(self, keep: Callable[..., Any]) -> Dataset:
+        """The elements for which keep(element), or keep(x, y), holds."""
+
+        def source() -> Iterator[Any]:
+            for element in self:
+                if keep(*element) if isinstance(element, tuple) else keep(element):
+                    yield element
+
+        return Dataset(source)
+
+    def shuffle(self, buffer_size: int, seed: int | None = None, reshuffle_each_iteration: bool = True) -> Dataset:
+        """Elements picked at random from a buffer; with a seed each run gives the same orders."""
+        _positive("buffer_size", buffer_size)
+        root = np.random.SeedSequence(seed).entropy
+        passes = itertools.count()
+
+        def source() -> Iterator[Any]:
+            turn = next(passes) if reshuffle_each_iteration else 0
+            rng = np.random.default_rng(np.random.SeedSequence(root, spawn_key=(turn,)))
+            buffer: list[Any] = []
+            for element in self:
+                if len(buffer) < buffer_size:
+                    buffer.append(element)
+                    continue
+                place = int(rng.integers(len(buffer)))
+                yield buffer[place]
+                buffer[place] = element
+            rng.shuffle(buffer)
+            yield from buffer
+
+        return Dataset(source, self._length)
+
+    def batch(self, batch_size: int, drop_remainder: bool = False) -> Dataset:
+        """Elements stacked along a new first axis; ShapeError when they differ in shape."""
+        return self._batched(batch_size, drop_remainder, _stacked)
+
+    def padded_batch(self, batch_size: int, padding_value: float = 0, drop_remainder: bool = False) -> Dataset:
+        """The same for elements of different lengths: padded at the end to the longest of the batch."""
+        return self._batched(batch_size, drop_remainder, lambda items: _padded(items, padding_value))
+
+    def _batched(self, size: int, drop: bool, join: Callable[[list[Any]], Any]) -> Dataset:
+        _positive("batch_size", size)
+
+        def source() -> Iterator[Any]:
+            elements = iter(self)
+            while chunk := list(itertools.islice(elements, size)):
+                if len(chunk) == size or not drop:
+                    columns = zip(*(tree.leaves(e) for e in chunk), strict=True)
+                    yield tree.rebuild(chunk[0], iter([join(list(c)) for c in columns]))
+
+        length = self._length
+        if length is not None:
+            length = length // size if drop else -(-length // size)
+        return Dataset(source, length)
+
+    def repeat(self, count: int | None = None) -> Dataset:
+        """The whole sequence `count` times, or without end."""
+
+        def source() -> Iterator[Any]:
+            for _ in itertools.count() if count is None else range(count):
+                empty = True
+                for element in self:
+                    empty = False
+                    yield element
+                if empty:
+                    return
+
+        return Dataset(source, None if count is None or self._length is None else self._length * count)
+
+    def take(self, count: int) -> Dataset:
+        """The first `count` elements."""
+        length = None if self._length is None else min(count, self._length)
+        return Dataset(lambda: itertools.islice(iter(self), count), length)
+
+    def skip(self, count: int) -> Dataset:
+        """All but the first `count` elements."""
+        length = None if self._length is None else max(0, self._length - count)
+        return Dataset(lambda: itertools.islice(iter(self), count, None), length)
+
+    def cache(self) -> Dataset:
+        """The elements are kept in memory by the first whole pass and given from there afterwards."""
+        kept: list[Any] = []
+        complete: list[bool] = []
+
+        def source() -> Iterator[Any]:
+            if complete:
+                yield from kept
+                return
+            fresh = []
+            for element in self:
+                fresh.append(element)
+                yield element
+            kept[:] = fresh
+            complete[:] = [True]
+
+        return Dataset(source, self._length)
+
+    def prefetch(self, buffer_size: int = 2) -> Dataset:
+        """The next elements are made in a background thread; an error there is raised here."""
+        _positive("buffer_size", buffer_size)
+        return Dataset(lambda: _prefetched(self, buffer_size), self._length)
+
+
+def _positive(name: str, value: Any) -> None:
+    if not isinstance(value, int) or value < 1:
+        raise ArgumentError(f"{name} must be a positive whole number, got {value!r}")
+
+
+def _stacked(items: list[Any]) -> Any:
+    shapes = {np.shape(i) for i in items}
+    if len(shapes) > 1:
+        raise ShapeError(f"cannot batch elements of shapes {sorted(shapes)}; use padded_batch, or make them equal")
+    return np.stack([np.asarray(i) for i in items])
+
+
+def _padded(items: list[Any], value: float) -> Any:
+    arrays = [np.asarray(i) for i in items]
+    longest = tuple(max(sizes) for sizes in zip(*(a.shape for a in arrays), strict=True))
+    out = np.full((len(arrays), *longest), value, arrays[0].dtype)
+    for row, array in zip(out, arrays, strict=True):
+        row[tuple(slice(n) for n in array.shape)] = array
+    return out
+
+
+def _prefetched(source: Iterable[Any], size: int) -> Iterator[Any]:
+    waiting: queue.Queue[Any] = queue.Queue(size)
+    stop = threading.Event()
+
+    def offer(item: Any) -> bool:
+        while not stop.is_set():
+            try:
+                waiting.put(item, timeout=0.05)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def work() -> None:
+        try:
+            for element in source:
+                if not offer((element, None)):
+                    return
+        except Exception as error:  # handed over: raised where the elements are used
+            offer((_END, error))
+            return
+        offer((_END, None))
+
+    thread = threading.Thread(target=work, daemon=True, name="graphkit-prefetch")
+    thread.start()
+    try:
+        while True:
+            element, error = waiting.get()
+            if error is not None:
+                raise error
+            if element is _END:
+                return
+            yield element
+    finally:
+        stop.set()
+        thread.join()
