@@ -15,6 +15,7 @@ from graphkit.models.summary import summary_text
 from graphkit.train import loop
 from graphkit.train import metrics as _metrics
 from graphkit.train.callbacks import Callback, History
+from graphkit.train.classes import with_class_weight
 from graphkit.train.trainer import Trainer
 
 
@@ -119,34 +120,49 @@ class Model(Layer):
     def fit(
         self, x: Any = None, y: Any = None, batch_size: int | None = None, epochs: int = 1, verbose: Any = "auto",
         callbacks: Sequence[Callback] | None = None, validation_split: float = 0.0, validation_data: Any = None,
-        shuffle: bool = True, sample_weight: Any = None, initial_epoch: int = 0,
+        shuffle: bool = True, class_weight: Any = None, sample_weight: Any = None, initial_epoch: int = 0,
+        steps_per_epoch: int | None = None, validation_steps: int | None = None,
+        validation_batch_size: int | None = None, validation_freq: int = 1,
     ) -> History:  # fmt: skip
         """Trains for `epochs` passes over x and y; gives the History.
 
-        x: an array, a list in the order of the inputs, or a dict by input name; y alike for the outputs.
-        validation_split: the share of rows at the end that is held out. validation_data: (x, y[, sample_weight]).
+        x: an array, a list in the order of the inputs, a dict by input name, a DataFrame by column name; y alike for
+        the outputs. Or x alone: a generator, a Dataset, a data loader, anything that gives (x, y[, sample_weight]).
+        validation_split: the share of rows at the end that is held out. validation_data: (x, y[, sample_weight]), or
+        batches; used every validation_freq epochs. class_weight: {class: weight}, by output name for several.
         sample_weight: one number a row, or a dict or list for several outputs; losses are divided by the rows, not by
-        the weights. verbose: 0 nothing, 1 a bar, 2 a line an epoch, "auto".
+        the weights. steps_per_epoch: batches in an epoch. verbose: 0 nothing, 1 a bar, 2 a line an epoch, "auto".
         Raises StateError before `compile`, ArgumentError, ShapeError and DtypeError for data that do not fit.
         """
-        return loop.fit(
-            self.trainer("fit"), x, y, batch_size, epochs, verbose, callbacks, validation_split, validation_data,
-            shuffle, sample_weight, initial_epoch,
-        )  # fmt: skip
+        return loop.fit(self.trainer("fit"), loop.Training(
+            x, y, batch_size, epochs, verbose, callbacks, validation_split, validation_data, shuffle, class_weight,
+            sample_weight, initial_epoch, steps_per_epoch, validation_steps, validation_batch_size, validation_freq,
+        ))  # fmt: skip
 
     def evaluate(
         self, x: Any = None, y: Any = None, batch_size: int | None = None, verbose: Any = "auto",
-        sample_weight: Any = None, return_dict: bool = False,
+        sample_weight: Any = None, return_dict: bool = False, steps: int | None = None,
     ) -> Any:  # fmt: skip
-        """Loss and metrics over all rows: a list, one number if there is one, or a dict with return_dict."""
-        return loop.evaluate(self.trainer("evaluate"), x, y, batch_size, sample_weight, return_dict, verbose)
+        """Loss and metrics over all rows or batches: a list, one number if there is one, or a dict with return_dict."""
+        return loop.evaluate(self.trainer("evaluate"), x, y, batch_size, sample_weight, return_dict, verbose, steps)
 
-    def predict(self, x: Any, batch_size: int | None = None, verbose: Any = "auto") -> Any:
-        """The outputs for all rows as NumPy arrays, in the structure of the outputs; no rows give empty arrays."""
-        return loop.predict(self.trainer(), x, batch_size)
+    def predict(self, x: Any, batch_size: int | None = None, verbose: Any = "auto", steps: int | None = None) -> Any:
+        """The outputs for all rows as NumPy arrays, in the structure of the outputs; no rows give empty arrays.
 
-    def train_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
+        Where batches of a stream differ in a size behind the first, that output is a list of arrays, one a batch.
+        """
+        return loop.predict(self.trainer(), x, batch_size, steps)
+
+    def predict_on_batch(self, x: Any) -> Any:
+        """The outputs for these rows as one batch."""
+        return loop.predict(self.trainer(), x, 2**31)
+
+    def train_on_batch(
+        self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None, return_dict: bool = False
+    ) -> Any:
         """One training step on these rows; gives the loss and metrics of these rows alone."""
+        if class_weight is not None:
+            sample_weight = with_class_weight(y, class_weight, sample_weight, self.output_names)
         return self._on_batch("train", x, y, sample_weight, return_dict)
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
@@ -164,15 +180,15 @@ class Model(Layer):
         return logs if return_dict else loop.listed(logs)
 
     def train_step(self, data: Any) -> dict[str, Any]:
-        """One training step on (x, y, sample_weight); override it for a step of your own."""
+        """One training step on x, (x, y) or (x, y, sample_weight); override it for a step of your own."""
         return self.trainer("train_step").train_step(data)
 
     def test_step(self, data: Any) -> dict[str, Any]:
-        """One evaluation step on (x, y, sample_weight)."""
+        """One evaluation step on x, (x, y) or (x, y, sample_weight)."""
         return self.trainer("test_step").test_step(data)
 
     def predict_step(self, data: Any) -> Any:
-        """One prediction step on (x, None, None)."""
+        """One prediction step on x."""
         return self.trainer().predict_step(data)
 
     def compute_loss(

@@ -1,4 +1,4 @@
-"""Look-ups: gather rows, add rows up, one-hot, and Python's square brackets."""
+"""Look-ups: gather rows, add rows up, one-hot, whole numbers in a row, and Python's square brackets."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from graphkit.core.dimension import Dimension, Size
+from graphkit.core.dimension import Dimension, Size, floor_divide
 from graphkit.core.dtypes import Array, as_dtype, is_float
 from graphkit.core.errors import ArgumentError, DtypeError, RangeError, ShapeError
-from graphkit.core.op import Builder, Op, apply, spec_of
+from graphkit.core.op import Builder, Op, Value, apply, spec_of
 from graphkit.core.spec import Spec, axis_of, show
 from graphkit.ops.convert import as_value, cast
-from graphkit.ops.shape import Flip, Reshape, Slice
+from graphkit.ops.shape import Flip, Reshape, Slice, fill
 
 
 class Gather(Op):
@@ -56,7 +56,10 @@ def check_range(indices: Array, size: int) -> None:
 
 
 class AddRows(Op):
-    """Zeros of size n along `axis`, with slices of g added at the indices: the gradient of gather."""
+    """Zeros of size n along `axis`, with slices of g added at the indices: the gradient of gather.
+
+    Slices whose index stands alone are copied; only those that share one are added up, in the order they stand.
+    """
 
     axis: int
     size: Size
@@ -80,10 +83,18 @@ class AddRows(Op):
         order = np.argsort(flat, kind="stable")
         ranked = flat[order]
         starts = np.flatnonzero(np.concatenate(([True], ranked[1:] != ranked[:-1])))
+        counts = np.diff(starts, append=flat.size)
         rows = np.moveaxis(g.reshape((*before, flat.size, *after)), self.axis, 0)
-        np.take(rows, order, axis=0, out=scratch[0], mode="clip")
-        total = np.add.reduceat(scratch[0], starts, axis=0, out=scratch[1][: starts.size])
-        np.moveaxis(out, self.axis, 0)[ranked[starts]] = total
+        target = np.moveaxis(out, self.axis, 0)
+        alone, several = starts[counts == 1], starts[counts > 1]
+        np.take(rows, order[alone], axis=0, out=scratch[0][: alone.size], mode="clip")
+        target[ranked[alone]] = scratch[0][: alone.size]
+        if several.size:
+            taken = order[np.repeat(counts > 1, counts)]
+            first = np.cumsum(counts[counts > 1]) - counts[counts > 1]
+            np.take(rows, taken, axis=0, out=scratch[0][: taken.size], mode="clip")
+            np.add.reduceat(scratch[0][: taken.size], first, axis=0, out=scratch[1][: first.size])
+            target[ranked[several]] = scratch[1][: first.size]
         return np.asarray(out)
 
     def vjp(self, g: Any, ins: tuple[Any, ...], out: Any) -> tuple[Any, ...]:
@@ -130,6 +141,34 @@ class OneHot(Op):
         b.node("Cast", [hit], outs, to=self.dtype)
 
 
+class Arange(Op):
+    """start, start + step, ... below stop.    -> (n,)
+
+    The bounds are fields; where they come from values, those are inputs as well, and only their being there matters.
+    """
+
+    start: Size
+    stop: Size
+    step: int
+    dtype: str
+    sizes_only = True
+    differentiable = False
+
+    def infer(self, *bounds: Spec) -> Spec:
+        length = floor_divide(self.stop - self.start + (self.step - (1 if self.step > 0 else -1)), self.step)
+        return Spec((max(length, 0) if isinstance(length, int) else length,), np.dtype(self.dtype))
+
+    def forward(self, *bounds: Array, out: Any = None) -> Any:
+        return fill(out, np.arange(*self.values[:3], dtype=self.dtype))
+
+    def mask(self, ins: tuple[Any, ...], out: Value) -> Value | None:
+        return None
+
+    def lower(self, b: Builder, ins: Sequence[str], outs: Sequence[str]) -> None:
+        bounds = [b.emit("Squeeze", b.sizes([size])) for size in (self.start, self.stop)]
+        b.node("Cast", [b.emit("Range", *bounds, b.constant(self.step))], outs, to=self.dtype)
+
+
 # functions
 
 
@@ -161,6 +200,17 @@ def one_hot(x: Any, num_classes: int, dtype: Any = None) -> Any:
     x = as_value(x)
     x = cast(x, "int64") if is_float(spec_of(x).dtype) else x
     return apply(OneHot(num_classes, as_dtype(dtype).name), x)
+
+
+def arange(start: Any, stop: Any = None, step: int = 1, dtype: Any = None) -> Any:
+    """start, start + step, ... below stop; from 0 where one bound is given. Bounds may be free sizes of `shape`."""
+    start, stop = (0, start) if stop is None else (start, stop)
+    sizes = [getattr(bound, "size_of", bound) for bound in (start, stop)]
+    if not all(isinstance(s, int | Dimension) for s in sizes) or not isinstance(step, int) or step == 0:
+        raise ArgumentError(f"arange takes whole numbers or sizes and a step that is not 0, got {start, stop, step}")
+    bounds = [bound for bound in (start, stop) if isinstance(bound, Value)]
+    kind = "int32" if dtype is None else as_dtype(dtype).name
+    return apply(Arange(sizes[0], sizes[1], step, kind), *bounds)
 
 
 def getitem(x: Any, key: Any) -> Any:
@@ -230,4 +280,4 @@ def _sliced(x: Any, axis: int, key: slice, size: Size) -> Any:
     return apply(Slice(axis, start, stop, step), x)
 
 
-FAMILY: Sequence[type[Op]] = (Gather, AddRows, OneHot)
+FAMILY: Sequence[type[Op]] = (Gather, AddRows, OneHot, Arange)

@@ -9,6 +9,7 @@ import itertools
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,7 @@ class Dataset:
 
         def source() -> Iterator[Any]:
             for i in range(rows):
-                row = tuple(tree.mapped(lambda a, i=i: a[i], t) for t in tables)
+                row = tuple(tree.mapped(itemgetter(i), t) for t in tables)
                 yield row if len(row) > 1 else row[0]
 
         return Dataset(source, rows)
@@ -199,39 +200,46 @@ def _padded(items: list[Any], value: float) -> Any:
     return out
 
 
-def _prefetched(source: Iterable[Any], size: int) -> Iterator[Any]:
-    waiting: queue.Queue[Any] = queue.Queue(size)
-    stop = threading.Event()
+class _Prefetcher:
+    """A thread that makes elements ahead, into a queue of a fixed size."""
 
-    def offer(item: Any) -> bool:
-        while not stop.is_set():
+    def __init__(self, source: Iterable[Any], size: int) -> None:
+        self.source = source
+        self.waiting: queue.Queue[Any] = queue.Queue(size)
+        self.stop = threading.Event()
+        self.thread = threading.Thread(target=self._work, daemon=True, name="graphkit-prefetch")
+
+    def _offer(self, item: Any) -> bool:
+        while not self.stop.is_set():
             try:
-                waiting.put(item, timeout=0.05)
+                self.waiting.put(item, timeout=0.05)
             except queue.Full:
                 continue
             return True
         return False
 
-    def work() -> None:
+    def _work(self) -> None:
+        error: Exception | None = None
         try:
-            for element in source:
-                if not offer((element, None)):
+            for element in self.source:
+                if not self._offer((element, None)):
                     return
-        except Exception as error:  # handed over: raised where the elements are used
-            offer((_END, error))
-            return
-        offer((_END, None))
+        except Exception as raised:  # raised again where the elements are used
+            error = raised
+        self._offer((_END, error))
 
-    thread = threading.Thread(target=work, daemon=True, name="graphkit-prefetch")
-    thread.start()
+
+def _prefetched(source: Iterable[Any], size: int) -> Iterator[Any]:
+    ahead = _Prefetcher(source, size)
+    ahead.thread.start()
     try:
         while True:
-            element, error = waiting.get()
+            element, error = ahead.waiting.get()
             if error is not None:
                 raise error
             if element is _END:
                 return
             yield element
     finally:
-        stop.set()
-        thread.join()
+        ahead.stop.set()
+        ahead.thread.join()

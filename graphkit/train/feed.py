@@ -34,6 +34,15 @@ class Feed:
         """What tells one structure from another."""
         return repr(self.structure)
 
+    def data(self, values: Sequence[Any]) -> Any:
+        """What a step is given, as Keras packs it: x alone, (x, y) or (x, y, sample_weight)."""
+        x, y, sample_weight = self.rebuild(values)
+        if sample_weight is not None:
+            return x, y, sample_weight
+        if y is not None:
+            return x, y
+        return (x,) if isinstance(x, tuple | list) else x
+
     def rebuild(self, values: Sequence[Any]) -> tuple[Any, Any, Any]:
         """(x, y, sample_weight) with values in place of the arrays."""
         return tuple(tree.mapped(lambda i: None if i is None else values[i], part) for part in self.structure)
@@ -46,6 +55,15 @@ class Feed:
         """All but the last `share` of the rows, and those."""
         first, last = split_tail(self.arrays, share)
         return (Feed(part, self.names, self.specs, self.structure) for part in (first, last))  # type: ignore[return-value] # two of them
+
+
+def unpack(data: Any) -> tuple[Any, Any, Any]:
+    """x, y, sample_weight of what a step was given; None for what is not there."""
+    if not isinstance(data, tuple):
+        return data, None, None
+    if not 1 <= len(data) <= 3:
+        raise ArgumentError(f"a step takes x, (x, y) or (x, y, sample_weight), got a tuple of {len(data)}")
+    return (*data, *[None] * (3 - len(data)))
 
 
 class Feeder:
@@ -81,6 +99,8 @@ class Feeder:
         places = []
         for value, (name, spec) in zip(given, self.inputs, strict=True):
             array = to_array(value, name, spec)
+            if array.ndim == len(spec.dims) - 1 and spec.dims[-1] == 1:
+                array = array[..., None]
             check_shape(array, spec, name)
             places.append(self._add(feed, name, array, spec))
         if isinstance(x, dict):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,63 +12,109 @@ from graphkit.core import seeds, tree
 from graphkit.core.dtypes import Array
 from graphkit.core.errors import ArgumentError
 from graphkit.train.callbacks import Callback, CallbackList, History
-from graphkit.train.data import batches
+from graphkit.train.classes import with_class_weight
 from graphkit.train.feed import Feed
 from graphkit.train.progress import EpochLines, ProgressBar, shown
-from graphkit.train.trainer import Trainer
+from graphkit.train.source import ArraySource, Source, StreamSource, from_table, is_stream
+from graphkit.train.trainer import Step, Trainer
 
 
-def fit(
-    trainer: Trainer,
-    x: Any,
-    y: Any = None,
-    batch_size: int | None = None,
-    epochs: int = 1,
-    verbose: Any = "auto",
-    callbacks: Sequence[Callback] | None = None,
-    validation_split: float = 0.0,
-    validation_data: Any = None,
-    shuffle: bool = True,
-    sample_weight: Any = None,
-    initial_epoch: int = 0,
-) -> History:
+@dataclass
+class Training:
+    """The arguments of fit; see `Model.fit`."""
+
+    x: Any
+    y: Any = None
+    batch_size: int | None = None
+    epochs: int = 1
+    verbose: Any = "auto"
+    callbacks: Sequence[Callback] | None = None
+    validation_split: float = 0.0
+    validation_data: Any = None
+    shuffle: bool = True
+    class_weight: Any = None
+    sample_weight: Any = None
+    initial_epoch: int = 0
+    steps_per_epoch: int | None = None
+    validation_steps: int | None = None
+    validation_batch_size: int | None = None
+    validation_freq: int = 1
+
+
+def fit(trainer: Trainer, wanted: Training) -> History:
     """Trains for some epochs; see `Model.fit`."""
-    feed = trainer.feeder(x, y, sample_weight)
-    size = _batch_size(batch_size)
-    if feed.rows == 0:
-        raise ArgumentError("fit was given 0 rows; there is nothing to learn from")
-    held_out = None if validation_data is None else _validation(trainer, validation_data)
-    if held_out is None and validation_split:
-        feed, held_out = feed.split(validation_split)
+    source, held_out = _sources(trainer, wanted)
     history = History()
-    params = {"epochs": epochs, "steps": -(-feed.rows // size)}
-    level = shown(verbose)
+    params = {"epochs": wanted.epochs, "steps": source.steps}
+    level = shown(wanted.verbose)
     show: list[Callback] = [[], [ProgressBar()], [EpochLines()]][level]  # type: ignore[assignment] # a list of one or none
-    hooks = CallbackList([history, *show, *(callbacks or [])], trainer.model, params)
+    hooks = CallbackList([history, *show, *(wanted.callbacks or [])], trainer.model, params)
     with trainer.exclusively():
         trainer.model.stop_training = False
-        seed = seeds.next_seed()
         try:
             hooks("on_train_begin")
-            for epoch in range(initial_epoch, epochs):
-                order = _order(feed.rows, seed, epoch) if shuffle else None
+            for epoch in range(wanted.initial_epoch, wanted.epochs):
                 hooks("on_epoch_begin", epoch)
-                logs = _epoch(trainer, feed, size, order, hooks)
-                if held_out is not None:
-                    logs.update({f"val_{k}": v for k, v in _means(trainer, held_out, size).items()})
+                logs = _epoch(trainer, source, epoch, hooks)
+                if held_out is not None and (epoch + 1) % wanted.validation_freq == 0:
+                    logs.update({f"val_{k}": v for k, v in _means(trainer, held_out).items()})
                 hooks("on_epoch_end", epoch, logs)
-                if trainer.model.stop_training:
+                if trainer.model.stop_training or source.ran_dry:
                     break
         finally:
             hooks("on_train_end")
     return history
 
 
-def _epoch(trainer: Trainer, feed: Feed, size: int, order: Array | None, hooks: CallbackList) -> dict[str, float]:
+def _sources(trainer: Trainer, wanted: Training) -> tuple[Source, Source | None]:
+    """What to train on, and what is held out."""
+    size = _batch_size(wanted.batch_size)
+    seed = seeds.next_seed() if wanted.shuffle else None
+    held_out: Source | None = None
+    if wanted.validation_data is not None:
+        held_out = _validation(trainer, wanted, size)
+    if is_stream(wanted.x):
+        if wanted.y is not None or wanted.validation_split:
+            raise ArgumentError("x gives batches of its own: leave y out, and give validation_data for a held-out part")
+        return StreamSource(trainer.feeder, wanted.x, wanted.steps_per_epoch, wanted.class_weight), held_out
+    weight = wanted.sample_weight
+    if wanted.class_weight is not None:
+        weight = with_class_weight(wanted.y, wanted.class_weight, weight, trainer.model.output_names)
+    feed = trainer.feeder(from_table(wanted.x, trainer.model.input_names or None), wanted.y, weight)
+    if feed.rows == 0:
+        raise ArgumentError("fit was given 0 rows; there is nothing to learn from")
+    if held_out is None and wanted.validation_split:
+        feed, rest = feed.split(wanted.validation_split)
+        held_out = ArraySource(rest, wanted.validation_batch_size or size)
+    return ArraySource(feed, size, seed, wanted.steps_per_epoch), held_out
+
+
+def _validation(trainer: Trainer, wanted: Training, size: int) -> Source:
+    data = wanted.validation_data
+    if is_stream(data):
+        return StreamSource(trainer.feeder, data, wanted.validation_steps)
+    if not isinstance(data, tuple | list) or len(data) not in (2, 3):
+        raise ArgumentError("validation_data must be (x, y) or (x, y, sample_weight), or give such batches")
+    x = from_table(data[0], trainer.model.input_names or None)
+    return ArraySource(
+        trainer.feeder(x, *data[1:]), wanted.validation_batch_size or size, None, wanted.validation_steps
+    )
+
+
+def _steps(trainer: Trainer, kind: str, source: Source, epoch: int) -> Iterator[tuple[Step, slice | Array]]:
+    """The step and the rows of each batch; one step for all batches of one feed."""
+    last: Feed | None = None
+    step: Step | None = None
+    for feed, rows in source.epoch(epoch):
+        if feed is not last or step is None:
+            last, step = feed, trainer.step(kind, feed)
+        yield step, rows
+
+
+def _epoch(trainer: Trainer, source: Source, epoch: int, hooks: CallbackList) -> dict[str, float]:
     trainer.reset_metrics()
-    step = trainer.step("train", feed)
     logs: dict[str, float] = {}
-    for number, rows in enumerate(batches(feed.rows, size, order)):
+    for number, (step, rows) in enumerate(_steps(trainer, "train", source, epoch)):
         if hooks.watches_batches:
             hooks("on_train_batch_begin", number)
         logs = step.logs(rows)
@@ -78,11 +125,6 @@ def _epoch(trainer: Trainer, feed: Feed, size: int, order: Array | None, hooks: 
     return logs
 
 
-def _order(rows: int, seed: int, epoch: int) -> Array:
-    """The shuffled order of an epoch, which depends on the seed and the epoch alone."""
-    return np.random.Generator(np.random.Philox(key=np.array([seed, epoch], np.uint64))).permutation(rows)
-
-
 def _batch_size(given: int | None) -> int:
     size = 32 if given is None else given
     if not isinstance(size, int) or size < 1:
@@ -90,31 +132,29 @@ def _batch_size(given: int | None) -> int:
     return size
 
 
-def _validation(trainer: Trainer, data: Any) -> Feed:
-    if not isinstance(data, tuple | list) or len(data) not in (2, 3):
-        raise ArgumentError("validation_data must be (x, y) or (x, y, sample_weight)")
-    return trainer.feeder(*data)
-
-
-def _means(trainer: Trainer, feed: Feed, size: int) -> dict[str, float]:
+def _means(trainer: Trainer, source: Source) -> dict[str, float]:
     trainer.reset_metrics()
-    step = trainer.step("test", feed)
     logs: dict[str, float] = {}
-    for rows in batches(feed.rows, size, None):
+    for step, rows in _steps(trainer, "test", source, 0):
         logs = step.logs(rows)
     return logs
 
 
 def evaluate(
     trainer: Trainer, x: Any, y: Any = None, batch_size: int | None = None, sample_weight: Any = None,
-    return_dict: bool = False, verbose: Any = "auto",
+    return_dict: bool = False, verbose: Any = "auto", steps: int | None = None,
 ) -> Any:  # fmt: skip
     """Loss and metrics over all rows; see `Model.evaluate`."""
-    feed = trainer.feeder(x, y, sample_weight)
-    if feed.rows == 0:
-        raise ArgumentError("evaluate was given 0 rows")
+    source: Source
+    if is_stream(x):
+        source = StreamSource(trainer.feeder, x, steps)
+    else:
+        feed = trainer.feeder(from_table(x, trainer.model.input_names or None), y, sample_weight)
+        if feed.rows == 0:
+            raise ArgumentError("evaluate was given 0 rows")
+        source = ArraySource(feed, _batch_size(batch_size), None, steps)
     with trainer.measuring():
-        logs = _means(trainer, feed, _batch_size(batch_size))
+        logs = _means(trainer, source)
     if shown(verbose) and verbose != "auto":
         print("  ".join(f"{k} {v:.4g}" for k, v in logs.items()), flush=True)
     return logs if return_dict else listed(logs)
@@ -126,14 +166,28 @@ def listed(logs: dict[str, float]) -> Any:
     return values[0] if len(values) == 1 else values
 
 
-def predict(trainer: Trainer, x: Any, batch_size: int | None = None) -> Any:
+def predict(trainer: Trainer, x: Any, batch_size: int | None = None, steps: int | None = None) -> Any:
     """The outputs for all rows, in the structure of the model's outputs; see `Model.predict`."""
-    feed = trainer.feeder(x)
-    step = trainer.step("predict", feed)
-    size = _batch_size(batch_size)
-    parts = [step(rows) for rows in batches(feed.rows, size, None)]
-    if not parts:
-        step.compiled.graph(feed.specs)
-        parts = [step.empty()]
-    joined = [p[0] if len(p) == 1 else np.concatenate(p) for p in map(list, zip(*parts, strict=True))]
+    source: Source
+    if is_stream(x):
+        source = StreamSource(trainer.feeder, x, steps)
+    else:
+        feed = trainer.feeder(from_table(x, trainer.model.input_names or None))
+        source = ArraySource(feed, _batch_size(batch_size), None, steps)
+        if feed.rows == 0:
+            step = trainer.step("predict", feed)
+            return tree.rebuild(trainer.model.output_structure(step), iter(step.empty()))
+    parts: list[list[Array]] = []
+    for step, rows in _steps(trainer, "predict", source, 0):
+        parts.append(step(rows))
+    joined = [_joined(list(p)) for p in zip(*parts, strict=True)]
     return tree.rebuild(trainer.model.output_structure(step), iter(joined))
+
+
+def _joined(parts: list[Array]) -> Any:
+    """The batches as one array; where batches differ in a size behind the first, a list of them."""
+    if len(parts) == 1:
+        return parts[0]
+    if len({p.shape[1:] for p in parts}) > 1:
+        return parts
+    return np.concatenate(parts)

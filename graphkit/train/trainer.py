@@ -23,7 +23,7 @@ from graphkit.ops import convert_to_tensor
 from graphkit.runtime.function import Compiled
 from graphkit.train import optimizers
 from graphkit.train.data import by_name, pick
-from graphkit.train.feed import Feed, Feeder
+from graphkit.train.feed import Feed, Feeder, unpack
 from graphkit.train.objective import Objective, rows
 
 Batch = Any
@@ -75,7 +75,7 @@ class Trainer:
 
     def train_step(self, data: Batch) -> dict[str, Any]:
         """One step of gradient descent on a batch; gives the running means."""
-        x, y, sample_weight = data
+        x, y, sample_weight = unpack(data)
         with GradientTape() as tape:
             y_pred = self.model(x, training=True)
             loss = self.model.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight)
@@ -90,7 +90,7 @@ class Trainer:
 
     def test_step(self, data: Batch) -> dict[str, Any]:
         """Loss and metrics of a batch in inference."""
-        x, y, sample_weight = data
+        x, y, sample_weight = unpack(data)
         y_pred = self.model(x, training=False)
         loss = self.model.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=False)
         self.objective(y_pred).total.update_state(loss, sample_weight=rows(y_pred))
@@ -98,7 +98,7 @@ class Trainer:
 
     def predict_step(self, data: Batch) -> Any:
         """The outputs of a batch in inference."""
-        return self.model(data[0], training=False)
+        return self.model(unpack(data)[0], training=False)
 
     def compute_loss(self, y: Any, y_pred: Any, sample_weight: Any) -> Any:
         """The compiled losses, weighted, and the model's own penalties."""
@@ -143,7 +143,7 @@ class Trainer:
             structure: list[Any] = []
 
             def function(*symbols: Any) -> list[Any]:
-                data = feed.rebuild(symbols)
+                data = feed.data(symbols)
                 with changed(root=self.model):
                     result = method(data)
                 structure[:] = [tree.mapped(lambda _: None, result)]
@@ -184,7 +184,7 @@ class Trainer:
 
     def reset_metrics(self) -> None:
         """All running means begin anew."""
-        for metric in self.metrics:
+        for metric in self.model.metrics:
             metric.reset_state()
 
     @property
@@ -204,7 +204,7 @@ class Step:
         self.feed = feed
 
     def _eagerly(self, rows: Any) -> Any:
-        data = self.feed.rebuild([convert_to_tensor(a) for a in self.feed.take(rows)])
+        data = self.feed.data([convert_to_tensor(a) for a in self.feed.take(rows)])
         with changed(root=self.trainer.model):
             return getattr(self.trainer.model, f"{self.kind}_step")(data)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from graphkit import ops
 from graphkit.core.op import apply
-from graphkit.ops.index import AddRows, Gather, OneHot
+from graphkit.ops.index import AddRows, Arange, Gather, OneHot
 from tests.ops.cases.case import INTEGER, STEP, Case, booleans, integers, normal, whole
 from tests.ops.cases.shape import picked
 
@@ -75,6 +75,18 @@ LOOK_UP = (
     Case("one_hot/floats", lambda x: ops.one_hot(x, 3), (whole(0, 3, "b", 2),), hot(3), no_grad=STEP),
 )  # fmt: skip
 
+ROWS = (
+    Case("arange", lambda x: ops.arange(ops.shape(x)[1]), (normal("b", "t"),), lambda x: np.array([*range(x.shape[1])]),
+         (Arange,), no_grad=INTEGER),
+    Case("arange/from", lambda x: ops.arange(2, ops.shape(x)[0] + 3, dtype="int64"), (normal("b"),),
+         lambda x: np.array([*range(2, len(x) + 3)]), no_grad=INTEGER),
+    Case("arange/step", lambda x: ops.arange(ops.shape(x)[0], 19, 3, "int64"), (normal("b"),),
+         lambda x: np.array([*range(len(x), 19, 3)]), no_grad=INTEGER),
+    Case("arange/back", lambda x: ops.arange(ops.shape(x)[0], -1, -2), (normal("b"),),
+         lambda x: np.array([*range(len(x), -1, -2)]), no_grad=INTEGER),
+    Case("arange/numbers", lambda x: x + ops.arange(3), (normal("b", 3),), lambda x: x + np.array([0, 1, 2])),
+)  # fmt: skip
+
 BRACKETS = (
     Case("getitem", lambda x: ops.getitem(x, 2), (normal(3, "b"),), _python(2)),
     Case("getitem/negative", at(ALL, -1), (normal("b", 3),), _python(ALL, -1)),
@@ -107,4 +119,4 @@ BRACKETS = (
     Case("getitem/booleans", at(ALL, 1), (booleans("b", 3),), _python(ALL, 1), no_grad=INTEGER),
 )  # fmt: skip
 
-CASES = (*LOOK_UP, *BRACKETS)
+CASES = (*LOOK_UP, *ROWS, *BRACKETS)

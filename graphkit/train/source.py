@@ -1,0 +1,127 @@
+"""Where batches come from: arrays that are cut and shuffled, or anything that can be looped over."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sized
+from typing import Any
+
+import numpy as np
+
+from graphkit.core.dtypes import Array
+from graphkit.core.errors import ArgumentError, GraphkitError
+from graphkit.core.op import Value
+from graphkit.train.classes import with_class_weight
+from graphkit.train.data import batches
+from graphkit.train.feed import Feed, Feeder
+
+Rows = slice | Array
+
+
+def is_stream(x: Any) -> bool:
+    """Whether x gives batches when looped over, rather than being the data itself."""
+    whole = isinstance(x, np.ndarray | Value | list | tuple | Mapping) or hasattr(x, "__array__") or is_table(x)
+    return not whole and hasattr(x, "__iter__")
+
+
+def is_table(x: Any) -> bool:
+    """Whether x is a table with named columns, such as a pandas DataFrame."""
+    return hasattr(x, "columns") and hasattr(x, "to_numpy")
+
+
+def from_table(x: Any, names: list[str] | None) -> Any:
+    """A table's columns by input name, or all of it as one array where there is one input."""
+    if not is_table(x):
+        return x
+    if names is not None and len(names) > 1:
+        return {name: x[name].to_numpy() for name in x.columns}
+    return x.to_numpy()
+
+
+class ArraySource:
+    """Rows of arrays, shuffled anew for each epoch by (seed, epoch) alone."""
+
+    def __init__(self, feed: Feed, size: int, seed: int | None = None, steps: int | None = None) -> None:
+        self.feed, self.size, self.seed = feed, size, seed
+        all_steps = -(-feed.rows // size)
+        self.steps: int | None = all_steps if steps is None else min(steps, all_steps)
+        self.ran_dry = False
+
+    def epoch(self, number: int) -> Iterator[tuple[Feed, Rows]]:
+        """The rows of each batch of an epoch."""
+        order = None
+        if self.seed is not None:
+            key = np.array([self.seed, number], np.uint64)
+            order = np.random.Generator(np.random.Philox(key=key)).permutation(self.feed.rows)
+        for rows in itertools.islice(batches(self.feed.rows, self.size, order), self.steps):
+            yield self.feed, rows
+
+
+class StreamSource:
+    """Batches of a generator, a Dataset, a data loader: x, (x, y) or (x, y, sample_weight) each.
+
+    With `steps` an epoch is that many batches and the next goes on from there; else an epoch is one whole pass.
+    """
+
+    def __init__(self, feeder: Feeder, stream: Iterable[Any], steps: int | None, class_weight: Any = None) -> None:
+        self.feeder, self.stream, self.class_weight = feeder, stream, class_weight
+        known = getattr(stream, "known_length", None)
+        if isinstance(stream, Sized) and not hasattr(stream, "known_length"):
+            known = len(stream)
+        self.steps = steps if steps is not None else known
+        self._limit = steps
+        self._running: Iterator[Any] | None = None
+        self.ran_dry = False
+
+    def epoch(self, number: int) -> Iterator[tuple[Feed, Rows]]:
+        """The batches of an epoch; `ran_dry` is set when there were fewer than asked for."""
+        once = iter(self.stream) is self.stream
+        if self._running is None or (self._limit is None and not once):
+            self._running = iter(self.stream)
+        count = 0
+        for element in itertools.islice(self._running, self._limit):
+            feed = self._feed(element)
+            count += 1
+            yield feed, slice(0, feed.rows)
+        if self._limit is not None and count < self._limit:
+            self.ran_dry = True
+            warnings.warn(
+                f"the data ended after {count} of {self._limit} steps; training stops here. "
+                "Give fewer steps_per_epoch, or a source that begins again",
+                UserWarning,
+                stacklevel=4,
+            )
+        elif count == 0:
+            raise ArgumentError(f"no batch in epoch {number + 1}; a generator can be looped over only once")
+
+    def _feed(self, element: Any) -> Feed:
+        parts = _parts(element)
+        x = from_table(parts[0], [n for n, _ in self.feeder.inputs] if self.feeder.inputs else None)
+        y = parts[1] if len(parts) > 1 else None
+        weight = parts[2] if len(parts) > 2 else None
+        if self.class_weight is not None:
+            weight = with_class_weight(y, self.class_weight, weight, self.feeder.output_names)
+        try:
+            return self.feeder(x, y, weight)
+        except GraphkitError as error:
+            if len(parts) == 1 and isinstance(element, Mapping):
+                keys = ", ".join(map(repr, element))
+                raise ArgumentError(
+                    f"expected batches of (x, y[, sample_weight]), got a dict with keys {keys}: {error}"
+                ) from None
+            raise
+
+
+def _parts(element: Any) -> tuple[Any, ...]:
+    """x, y, sample_weight as far as they are there. A data loader's list counts as a tuple."""
+    if isinstance(element, tuple):
+        if not 1 <= len(element) <= 3:
+            raise ArgumentError(f"expected batches of (x, y[, sample_weight]), got a tuple of {len(element)}")
+        return element
+    if isinstance(element, list) and len(element) in (2, 3):
+        return tuple(element)
+    return (element,)
+
+
+Source = ArraySource | StreamSource
