@@ -5,18 +5,20 @@ they are used.
 """
 
 from graphkit import activations, layers, models, ops, random, testing, utils
-from graphkit.autodiff import GradientTape
+from graphkit.autodiff import GradientTape, custom_gradient
 from graphkit.core import errors
 from graphkit.core import version as _version
-from graphkit.layers import Input, Layer, initializers, regularizers
+from graphkit.layers import Input, Layer, constraints, initializers, regularizers
 from graphkit.models import Model, Sequential
 from graphkit.ops import Variable
 from graphkit.train import callbacks, losses, metrics, optimizers
+from graphkit.train.dataset import Dataset
 
 __version__ = _version.VERSION
 
 __all__ = [
-    "GradientTape", "Input", "Layer", "Model", "Sequential", "Variable", "__version__", "activations",
-    "callbacks", "errors", "initializers", "layers", "losses", "metrics", "models", "ops", "optimizers",
-    "random", "regularizers", "testing", "utils",
+    "Dataset", "GradientTape", "Input", "Layer", "Model", "Sequential", "Variable", "__version__",
+    "activations", "callbacks", "constraints", "custom_gradient", "errors", "initializers",
+    "layers", "losses", "metrics", "models", "ops", "optimizers", "random", "regularizers",
+    "testing", "utils",
 ]  # fmt: skip

@@ -2,5 +2,15 @@
 
 from graphkit.core.seeds import set_seed as set_random_seed
 from graphkit.layers.naming import clear_session
+from graphkit.models.plotting import model_to_dot, plot_model
+from graphkit.train.dataset import Dataset
+from graphkit.train.feed import unpack as unpack_x_y_sample_weight
 
-__all__ = ["clear_session", "set_random_seed"]
+__all__ = [
+    "Dataset",
+    "clear_session",
+    "model_to_dot",
+    "plot_model",
+    "set_random_seed",
+    "unpack_x_y_sample_weight",
+]

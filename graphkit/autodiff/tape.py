@@ -15,7 +15,7 @@ from graphkit.core.errors import ArgumentError, DtypeError, GradientError, Shape
 from graphkit.core.op import Value, spec_of
 from graphkit.core.reverse import Recording, added, backward, variable_of, zeros_like
 from graphkit.core.spec import show
-from graphkit.ops import convert_to_tensor
+from graphkit.ops import convert_to_tensor, reshape, stack
 
 
 class GradientTape:
@@ -82,6 +82,31 @@ class GradientTape:
             recording.paused = before
         if not self.persistent:
             recording.records.clear()
+        return tree.rebuild(sources, iter(found))
+
+    def jacobian(self, target: Any, sources: Any) -> Any:
+        """d target / d sources for each element of the target: (*target sizes, *source sizes) each; None as `gradient`.
+
+        One walk an element. The target's sizes must be known.
+        """
+        dims = spec_of(target).dims
+        if any(not isinstance(d, int) for d in dims):
+            raise ShapeError(f"a jacobian needs a target of known sizes, got {show(dims)}")
+        sizes = tuple(int(d) for d in dims)  # type: ignore[arg-type] # checked above
+        count = int(np.prod(sizes))
+        basis = np.eye(count, dtype=spec_of(target).dtype).reshape(count, *sizes)
+        kept, self.persistent = self.persistent, True
+        try:
+            rows = [tree.leaves(self.gradient(target, sources, output_gradients=row)) for row in basis]
+        finally:
+            self.persistent = kept
+        found: list[Any] = []
+        for column in zip(*rows, strict=True):
+            if any(x is None for x in column):
+                found.append(None)
+            else:
+                stacked = stack(column, 0)
+                found.append(reshape(stacked, (*sizes, *spec_of(column[0]).dims)))
         return tree.rebuild(sources, iter(found))
 
     def _seeds(self, targets: Sequence[Any], given: Any) -> dict[int, Any]:

@@ -19,6 +19,7 @@ class Context:
     trace: the interpreter that records variables' reads and assigns, or None outside a trace.
     recorders: the live tapes, outermost first.
     scope: the names of the layers around the call, outermost first.
+    stack: those layers themselves.
     root: the model at the top, whose name no path begins with.
     training: what a layer's `training` argument becomes where it is not given.
     masks: False while gradients are computed, whose values carry no masks.
@@ -27,6 +28,7 @@ class Context:
     trace: Any = None
     recorders: tuple[Any, ...] = ()
     scope: tuple[str, ...] = ()
+    stack: tuple[Any, ...] = ()
     root: Any = None
     training: bool | None = None
     masks: bool = True

@@ -124,8 +124,8 @@ class Recorder:
             frozen = origin_of(value) if isinstance(value, Tensor) else None
             if frozen is not None:
                 raise ArgumentError(
-                    f"{user_line()}: a number computed from variable {frozen.path!r} outside a layer enters the model; it "
-                    "would be frozen there. Compute it in the call of a layer, or freeze it knowingly with numpy()"
+                    f"{user_line()}: a number computed from variable {frozen.path!r} outside a layer enters the model; "
+                    "it would be frozen there. Compute it in the call of a layer, or freeze it knowingly with numpy()"
                 )
         try:
             specs = infer_all(op, [spec_of(x) for x in inputs])

@@ -10,8 +10,10 @@ from typing import Any
 
 from graphkit.core import tree
 from graphkit.core.context import changed, current
-from graphkit.core.errors import ArgumentError
+from graphkit.core.dimension import Dimension
+from graphkit.core.errors import ArgumentError, StateError
 from graphkit.core.op import Op, Value, spec_of
+from graphkit.core.spec import show
 from graphkit.graph.symbol import Node, Symbol
 from graphkit.graph.trace import Trace
 from graphkit.ops import convert_to_tensor
@@ -43,6 +45,34 @@ class LayerCall(Op):
         return (*values, *(v.mask for v, masked in zip(values, self.masked, strict=True) if masked))
 
 
+class Calls:
+    """The calls of a layer on symbols: what each took and gave."""
+
+    def __init__(self) -> None:
+        self._noted: list[tuple[Any, Any]] = []
+        self.shapes: str | None = None
+
+    def saw(self, outputs: Any) -> None:
+        """Keeps the shapes of the first call's outputs, the batch as None, for the summary of a subclass."""
+        if self.shapes is None:
+            values = [v for v in tree.leaves(outputs) if isinstance(v, Value)]
+            free = Dimension.named("batch")
+            self.shapes = ", ".join(show((free, *spec_of(v).dims[1:])) for v in values)
+
+    def note(self, given: Any, results: Any) -> None:
+        """Adds a call."""
+        self._noted.append((given, results))
+
+    def only(self, name: str) -> tuple[Any, Any]:
+        """The one call there was."""
+        if len(self._noted) != 1:
+            raise StateError(
+                f"layer {name!r} was called {len(self._noted)} times on symbols, so it has no one input and output; "
+                "keep the symbol that the call you mean gave"
+            )
+        return self._noted[0]
+
+
 def record(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Traces the call for its shapes, then notes it as one node; gives symbols in the structure of its outputs."""
     arguments = (args, kwargs)
@@ -68,7 +98,9 @@ def record(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     for symbol, mask in zip(node.outputs, masks, strict=False):
         symbol.mask = next(mask_symbols) if mask is not None else None
         symbol.name = layer.name
-    return tree.rebuild(outputs, iter(node.outputs[: len(values)]))
+    results = tree.rebuild(outputs, iter(node.outputs[: len(values)]))
+    layer._calls.note(args[0] if args else kwargs, results)
+    return results
 
 
 def _stand_in(symbol: Symbol) -> Symbol:

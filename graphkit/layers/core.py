@@ -11,8 +11,8 @@ from graphkit.core.dtypes import is_float
 from graphkit.core.errors import ArgumentError, ShapeError
 from graphkit.core.op import apply, spec_of
 from graphkit.core.spec import show
-from graphkit.layers import activations, initializers, regularizers
-from graphkit.layers.layer import Layer
+from graphkit.layers import activations, constraints, initializers, regularizers
+from graphkit.layers.layer import Layer, mask_told
 from graphkit.ops.lookup import WholeNumbers
 from graphkit.ops.random import uniform
 
@@ -26,9 +26,12 @@ class Dense(Layer):
     def __init__(
         self, units: int, activation: Any = None, use_bias: bool = True,
         kernel_initializer: Any = "glorot_uniform", bias_initializer: Any = "zeros",
-        kernel_regularizer: Any = None, bias_regularizer: Any = None, **kwargs: Any,
+        kernel_regularizer: Any = None, bias_regularizer: Any = None, kernel_constraint: Any = None,
+        bias_constraint: Any = None, **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(**kwargs)
+        self.kernel_constraint = constraints.get(kernel_constraint)
+        self.bias_constraint = constraints.get(bias_constraint)
         if not isinstance(units, int) or units < 1:
             raise ArgumentError(f"Dense: units must be a positive whole number, got {units!r}")
         self.units = units
@@ -47,12 +50,14 @@ class Dense(Layer):
                 "give the Input a fixed length, or pool over the free axis first"
             )
         self.kernel = self.add_weight(
-            (size, self.units), self.kernel_initializer, regularizer=self.kernel_regularizer, name="kernel"
-        )
+            (size, self.units), self.kernel_initializer, regularizer=self.kernel_regularizer, name="kernel",
+            constraint=self.kernel_constraint,
+        )  # fmt: skip
         if self.use_bias:
             self.bias = self.add_weight(
-                (self.units,), self.bias_initializer, regularizer=self.bias_regularizer, name="bias"
-            )
+                (self.units,), self.bias_initializer, regularizer=self.bias_regularizer, name="bias",
+                constraint=self.bias_constraint,
+            )  # fmt: skip
 
     def call(self, inputs: Any) -> Any:
         expected = self.kernel.array.shape[0]
@@ -72,9 +77,10 @@ class Embedding(Layer):
 
     def __init__(
         self, input_dim: int, output_dim: int, embeddings_initializer: Any = "uniform",
-        embeddings_regularizer: Any = None, mask_zero: bool = False, **kwargs: Any,
+        embeddings_regularizer: Any = None, embeddings_constraint: Any = None, mask_zero: bool = False, **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(**kwargs)
+        self.embeddings_constraint = constraints.get(embeddings_constraint)
         self.input_dim, self.output_dim = input_dim, output_dim
         self.embeddings_initializer = initializers.get(embeddings_initializer)
         self.embeddings_regularizer = regularizers.get(embeddings_regularizer)
@@ -83,7 +89,7 @@ class Embedding(Layer):
     def build(self, input_shape: Any) -> None:
         self.embeddings = self.add_weight(
             (self.input_dim, self.output_dim), self.embeddings_initializer,
-            regularizer=self.embeddings_regularizer, name="embeddings",
+            regularizer=self.embeddings_regularizer, name="embeddings", constraint=self.embeddings_constraint,
         )  # fmt: skip
 
     def call(self, inputs: Any) -> Any:
@@ -137,7 +143,7 @@ class Dropout(Layer):
 
 
 class Flatten(Layer):
-    """All axes but the batch as one.    (b, 3, 4) -> (b, 12)"""
+    """All axes but the batch as one; a mask ends here.    (b, 3, 4) -> (b, 12)"""
 
     def call(self, inputs: Any) -> Any:
         dims = spec_of(inputs).dims
@@ -146,7 +152,10 @@ class Flatten(Layer):
 
 
 class Reshape(Layer):
-    """The axes behind the batch in other sizes, one of which may be -1.    (b, 12), (3, -1) -> (b, 3, 4)"""
+    """The axes behind the batch in other sizes, one of which may be -1.    (b, 12), (3, -1) -> (b, 3, 4)
+
+    A mask stays where the first of them keeps its size; else it ends here, with a warning.
+    """
 
     def __init__(self, target_shape: Sequence[int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -155,10 +164,11 @@ class Reshape(Layer):
     def call(self, inputs: Any) -> Any:
         dims = spec_of(inputs).dims
         if -1 not in self.target_shape:
-            return ops.reshape(inputs, (dims[0], *self.target_shape))
+            return mask_told(self, inputs, ops.reshape(inputs, (dims[0], *self.target_shape)))
         known = count([d for d in self.target_shape if d != -1])
         total = count(dims[1:])
         if known == 0 or (isinstance(total, int) and isinstance(known, int) and total % known):
             raise ShapeError(f"cannot reshape {show(dims)} into {self.target_shape} behind the batch")
         free = total // known
-        return ops.reshape(inputs, (dims[0], *(free if d == -1 else d for d in self.target_shape)))
+        sizes = (dims[0], *(free if d == -1 else d for d in self.target_shape))
+        return mask_told(self, inputs, ops.reshape(inputs, sizes))

@@ -50,6 +50,7 @@ class InputLayer(Layer):
         symbol = node.outputs[0]
         symbol.name = self.name
         symbol.node = None
+        self._calls.note(symbol, symbol)
         symbol.layer = self  # type: ignore[attr-defined] # a model finds its input layers so
         return symbol
 

@@ -7,26 +7,27 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Iterator, Sequence
+import warnings
 from typing import Any
 
 import numpy as np
 
 from graphkit.core import tree
-from graphkit.core.context import changed, current
-from graphkit.core.dtypes import Array, as_dtype, default_float, is_float
-from graphkit.core.errors import ArgumentError, GraphkitError, ShapeError, StateError, located
+from graphkit.core.context import Context, changed, current
+from graphkit.core.dtypes import as_dtype, default_float, is_float
+from graphkit.core.errors import ArgumentError, GraphkitError, StateError, located
 from graphkit.core.op import Value, apply, spec_of
 from graphkit.core.reverse import Alias
-from graphkit.core.spec import show
-from graphkit.graph.symbol import Symbol
-from graphkit.layers import initializers, regularizers
-from graphkit.layers.call import record
+from graphkit.graph.symbol import Symbol, user_line
+from graphkit.layers import regularizers
+from graphkit.layers.call import Calls, record
 from graphkit.layers.naming import snake_case, unique_name
+from graphkit.layers.state import Penalties, State
 from graphkit.ops import Variable, cast, convert_to_tensor
+from graphkit.ops.reduce import size_over
 
 
-class Layer:
+class Layer(State):
     """A function of values with weights of its own.
 
     Override `__init__`, `build(input_shape)` to make weights, `call(inputs, ...)` to compute; `call` may ask for
@@ -41,7 +42,9 @@ class Layer:
         if "build" in cls.__dict__:
             cls.build = _noted(cls.build)  # type: ignore[method-assign] # the same hook
 
-    def __init__(self, *, trainable: bool = True, name: str | None = None, dtype: Any = None) -> None:
+    def __init__(
+        self, *, trainable: bool = True, name: str | None = None, dtype: Any = None, activity_regularizer: Any = None
+    ) -> None:
         self.name = name or unique_name(snake_case(type(self).__name__))
         if "/" in self.name:
             raise ArgumentError(f"layer name {self.name!r} holds a '/', which separates the names in a path")
@@ -49,6 +52,10 @@ class Layer:
         self.built = False
         self._trainable = trainable
         self._weights: list[Variable] = []
+        self._made_inside = bool(current().stack) or current().root is not None
+        self._penalties = Penalties()
+        self._calls = Calls()
+        self.activity_regularizer = regularizers.get(activity_regularizer)
         self._call_arguments = set(inspect.signature(self.call).parameters)
 
     # what a subclass overrides
@@ -64,120 +71,24 @@ class Layer:
         """The mask of the output; where it is not overridden, the ops' own rules give it."""
         return mask
 
+    @property
+    def output(self) -> Any:
+        """What the one call of this layer on symbols gave. StateError when there was none, or several."""
+        return self._calls.only(self.name)[1]
+
+    @property
+    def input(self) -> Any:
+        """What the one call of this layer on symbols took. StateError when there was none, or several."""
+        return self._calls.only(self.name)[0]
+
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, as they were given, and the name."""
         return {**getattr(self, "_arguments", {}), "name": self.name}
 
-    # weights
-
-    def add_weight(
-        self,
-        shape: Sequence[int] = (),
-        initializer: Any = None,
-        dtype: Any = None,
-        trainable: bool = True,
-        regularizer: Any = None,
-        name: str | None = None,
-    ) -> Variable:
-        """A new weight of this layer; initializer "glorot_uniform" where none is given ("zeros" for integers)."""
-        kind = as_dtype(dtype) if dtype is not None else self.dtype
-        chosen = initializer if initializer is not None else ("glorot_uniform" if is_float(kind) else "zeros")
-        name = name or f"variable_{len(self._weights)}" if self._weights or name else "variable"
-        weight = Variable(
-            initializers.get(chosen), tuple(shape), kind, trainable=trainable and self._trainable, name=name
-        )
-        weight.path = "/".join((*current().scope, name)) if current().scope else f"{self.name}/{name}"
-        weight.regularizer = regularizers.get(regularizer)  # type: ignore[attr-defined] # read by `losses`
-        weight.wanted = trainable  # type: ignore[attr-defined] # what `trainable = True` restores
-        self._weights.append(weight)
-        return weight
-
-    def sublayers(self) -> list[Layer]:
-        """The layers this one holds, in the order of its attributes."""
-        return _unique(x for x in _held(self._attributes()) if isinstance(x, Layer))
-
-    def own_weights(self) -> list[Any]:
-        """The variables this layer holds itself."""
-        return _unique([*self._weights, *(x for x in _held(self._attributes()) if isinstance(x, Variable))])
-
-    def _attributes(self) -> dict[str, Any]:
-        """What may hold state: all attributes but the noted constructor arguments."""
-        return {name: value for name, value in vars(self).items() if name != "_arguments"}
-
-    def _walk(self) -> list[Layer]:
-        """This layer and all it holds, however deep, each once, outer ones first."""
-        found: dict[int, Layer] = {}
-        waiting: list[Layer] = [self]
-        while waiting:
-            layer = waiting.pop()
-            if id(layer) not in found:
-                found[id(layer)] = layer
-                waiting.extend(reversed(layer.sublayers()))
-        return list(found.values())
-
-    @property
-    def weights(self) -> list[Any]:
-        """All variables: the layer's own, then its sub-layers'."""
-        return _unique(w for layer in self._walk() for w in layer.own_weights())
-
-    @property
-    def variables(self) -> list[Any]:
-        """The same as `weights`."""
-        return self.weights
-
-    @property
-    def trainable_weights(self) -> list[Any]:
-        """The variables that training changes."""
-        return [w for w in self.weights if w.trainable]
-
-    @property
-    def non_trainable_weights(self) -> list[Any]:
-        """The variables that training leaves alone."""
-        return [w for w in self.weights if not w.trainable]
-
-    @property
-    def trainable_variables(self) -> list[Any]:
-        """The same as `trainable_weights`."""
-        return self.trainable_weights
-
-    @property
-    def trainable(self) -> bool:
-        """Whether training changes the weights; setting it reaches all sub-layers."""
-        return self._trainable
-
-    @trainable.setter
-    def trainable(self, value: bool) -> None:
-        for layer in self._walk():
-            layer._trainable = bool(value)
-            for weight in layer.own_weights():
-                weight.wanted = getattr(weight, "wanted", weight.trainable)
-                weight.trainable = bool(value) and weight.wanted
-
-    @property
-    def losses(self) -> list[Any]:
-        """The penalties of regularized weights, each weight once."""
-        found = [(w, getattr(w, "regularizer", None)) for w in self.weights]
-        return [regularizer(w) for w, regularizer in found if regularizer is not None]
-
-    def count_params(self) -> int:
-        """How many numbers the weights hold."""
-        return sum(w.array.size for w in self.weights)
-
-    def get_weights(self) -> list[Array]:
-        """Copies of all weights."""
-        return [w.numpy() for w in self.weights]
-
-    def set_weights(self, weights: Sequence[Any]) -> None:
-        """Sets all weights, in the order of `get_weights`; checks count and shapes before it changes any."""
-        own = self.weights
-        if len(own) != len(weights):
-            raise ArgumentError(f"layer {self.name!r} has {len(own)} weights, got {len(weights)}")
-        arrays = [np.asarray(w) for w in weights]
-        for weight, array in zip(own, arrays, strict=True):
-            if weight.array.shape != array.shape:
-                raise ShapeError(f"{weight.path!r} has shape {show(weight.array.shape)}, got {show(array.shape)}")
-        for weight, array in zip(own, arrays, strict=True):
-            weight.assign(array)
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """A new layer of the arguments that `get_config` gave."""
+        return cls(**config)
 
     # calling
 
@@ -206,24 +117,46 @@ class Layer:
         if "mask" in self._call_arguments and kwargs.get("mask") is None and args:
             kwargs["mask"] = _masks(inputs)
         path = context.scope if context.root is self else (*context.scope, self.name)
-        with changed(scope=path, training=training):
+        if not context.stack:
+            for layer in self.walk():
+                layer._penalties.values = []
+        with changed(scope=path, training=training, stack=(*context.stack, self)):
             try:
-                self._ensure_built(args, kwargs)
+                self._ensure_built(args, kwargs, context)
                 outputs = self.call(*args, **kwargs)
             except GraphkitError as error:
                 raise located(error, "/".join(path)) from None
+            self._calls.saw(outputs)
+            if self.activity_regularizer is not None:
+                penalty = self.activity_regularizer
+                self.add_loss([penalty(x) / size_over(x, (0,), x.dtype) for x in tree.leaves(outputs)])
             if type(self).compute_mask is not Layer.compute_mask:
                 outputs = _own(outputs, (args, kwargs))
                 _set_masks(outputs, self.compute_mask(inputs, kwargs.get("mask", _masks(inputs))))
         return outputs
 
-    def _ensure_built(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _ensure_built(self, args: tuple[Any, ...], kwargs: dict[str, Any], context: Context) -> None:
         if self.built:
             return
         shapes = tree.mapped(_shape, args[0]) if args else tree.mapped(_shape, next(iter(kwargs.values()), None))
         with changed(recorders=()):
             self.build(shapes)
         self.built = True
+        if self.own_weights():
+            self._check_held(context)
+
+    def _check_held(self, context: Context) -> None:
+        """StateError where this layer, or one it lies in, was made inside a call and is held by nothing."""
+        chain = [*context.stack, self]
+        if context.root is not None and (self is chain[0] or chain[0]._made_inside):
+            chain = [context.root, *chain]
+        for holder, held in zip(chain, chain[1:], strict=False):
+            if not any(held is x for x in holder.walk()):
+                raise StateError(
+                    f"{user_line()}: layer {held.name!r} makes weights inside {holder.name!r}, which does not hold it; "
+                    "they would be made anew in each call and never be trained. Make the layer in __init__ or build, "
+                    "or keep it on self at the first call"
+                )
 
     def _operands(self, given: Any) -> Any:
         """Arrays as tensors, floats in the layer's dtype; everything else as it is."""
@@ -270,18 +203,15 @@ def _noted(build: Any) -> Any:
     return wrapped
 
 
-def _held(value: Any) -> Iterator[Any]:
-    """Layers and variables in attributes, lists, tuples and dicts, however nested."""
-    items = value.values() if isinstance(value, dict) else value
-    for item in items:
-        if isinstance(item, dict | list | tuple):
-            yield from _held(item)
-        elif isinstance(item, Layer | Variable):
-            yield item
-
-
-def _unique(items: Any) -> list[Any]:
-    return list({id(x): x for x in items}.values())
+def mask_told(layer: Layer, given: Any, result: Any) -> Any:
+    """`result`, with a warning where it lost the mask that `given` has."""
+    if given.mask is not None and result.mask is None:
+        warnings.warn(
+            f"{layer.name}: the mask ends here, since the time axis does; behind it padded steps count as any other",
+            UserWarning,
+            stacklevel=2,
+        )
+    return result
 
 
 def _shape(x: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Layers that join several values: Concatenate, Add."""
+"""Layers that join several values element by element, or end to end; and the functions of the same names."""
 
 from __future__ import annotations
 
@@ -12,6 +12,95 @@ from graphkit.core.spec import show
 from graphkit.layers.layer import Layer
 
 
+def check_several(layer: Layer, shapes: Any, exactly: int | None = None) -> None:
+    """ArgumentError unless the shapes are a list, of one value at least or of exactly so many."""
+    several = isinstance(shapes, list | tuple) and bool(shapes) and isinstance(shapes[0], tuple)
+    if not several or (exactly is not None and len(shapes) != exactly):
+        count = "a list of values" if exactly is None else f"a list of {exactly} values"
+        given = f"{len(shapes)} of shapes {shapes}" if several else f"one of shape {shapes}"
+        raise ArgumentError(f"{type(layer).__name__} takes {count}, got {given}")
+
+
+class Merge(Layer):
+    """Values joined one after the other by `join`; sizes of 1 are broadcast.
+
+    A value of a lower rank gets axes of size 1 behind its batch. The masks must all hold.
+    """
+
+    def build(self, input_shape: Any) -> None:
+        check_several(self, input_shape)
+
+    def call(self, inputs: Sequence[Any]) -> Any:
+        rank = max(spec_of(x).rank for x in inputs)
+        values = [_widened(x, rank) for x in inputs]
+        total = values[0]
+        for value in values[1:]:
+            total = self.join(total, value)
+        return total
+
+    def join(self, left: Any, right: Any) -> Any:
+        """One value of two."""
+        raise NotImplementedError(f"{type(self).__name__}.join")
+
+
+def _widened(x: Any, rank: int) -> Any:
+    """x with axes of size 1 behind its batch, up to `rank`."""
+    dims = spec_of(x).dims
+    if len(dims) == rank:
+        return x
+    if not dims:
+        raise ShapeError(f"cannot join a value of shape {show(dims)}, which has no batch, with one of rank {rank}")
+    return ops.reshape(x, (dims[0], *[1] * (rank - len(dims)), *dims[1:]))
+
+
+class Add(Merge):
+    """The sum of a list of values."""
+
+    def join(self, left: Any, right: Any) -> Any:
+        return ops.add(left, right)
+
+
+class Subtract(Merge):
+    """The first of two values less the second."""
+
+    def build(self, input_shape: Any) -> None:
+        check_several(self, input_shape, 2)
+
+    def join(self, left: Any, right: Any) -> Any:
+        return ops.subtract(left, right)
+
+
+class Multiply(Merge):
+    """The product of a list of values, element by element."""
+
+    def join(self, left: Any, right: Any) -> Any:
+        return ops.multiply(left, right)
+
+
+class Average(Merge):
+    """The mean of a list of values, element by element."""
+
+    def call(self, inputs: Sequence[Any]) -> Any:
+        return super().call(inputs) * (1.0 / len(inputs))
+
+    def join(self, left: Any, right: Any) -> Any:
+        return ops.add(left, right)
+
+
+class Maximum(Merge):
+    """The largest of a list of values, element by element; its gradient goes to the first that has it."""
+
+    def join(self, left: Any, right: Any) -> Any:
+        return ops.maximum(left, right)
+
+
+class Minimum(Merge):
+    """The smallest of a list of values, element by element; its gradient goes to the first that has it."""
+
+    def join(self, left: Any, right: Any) -> Any:
+        return ops.minimum(left, right)
+
+
 class Concatenate(Layer):
     """Values joined along `axis`; masks are joined along the time axis, or both must hold."""
 
@@ -20,27 +109,13 @@ class Concatenate(Layer):
         self.axis = axis
 
     def build(self, input_shape: Any) -> None:
-        if not isinstance(input_shape, list | tuple) or not input_shape or not isinstance(input_shape[0], tuple):
-            raise ArgumentError(f"Concatenate takes a list of values, got one of shape {input_shape}")
+        check_several(self, input_shape)
 
     def call(self, inputs: Sequence[Any]) -> Any:
         return ops.concatenate(list(inputs), axis=self.axis)
 
 
-class Add(Layer):
-    """The sum of a list of values of one shape (sizes of 1 are broadcast)."""
-
-    def build(self, input_shape: Any) -> None:
-        if not isinstance(input_shape, list | tuple) or not input_shape or not isinstance(input_shape[0], tuple):
-            raise ArgumentError(f"Add takes a list of values, got one of shape {input_shape}")
-
-    def call(self, inputs: Sequence[Any]) -> Any:
-        total = inputs[0]
-        for value in inputs[1:]:
-            if spec_of(value).rank != spec_of(total).rank:
-                raise ShapeError(f"cannot add {show(spec_of(total).dims)} and {show(spec_of(value).dims)}")
-            total = total + value
-        return total
+# functions
 
 
 def concatenate(inputs: Sequence[Any], axis: int = -1, **kwargs: Any) -> Any:
@@ -51,3 +126,28 @@ def concatenate(inputs: Sequence[Any], axis: int = -1, **kwargs: Any) -> Any:
 def add(inputs: Sequence[Any], **kwargs: Any) -> Any:
     """Add()(inputs)"""
     return Add(**kwargs)(inputs)
+
+
+def subtract(inputs: Sequence[Any], **kwargs: Any) -> Any:
+    """Subtract()(inputs)"""
+    return Subtract(**kwargs)(inputs)
+
+
+def multiply(inputs: Sequence[Any], **kwargs: Any) -> Any:
+    """Multiply()(inputs)"""
+    return Multiply(**kwargs)(inputs)
+
+
+def average(inputs: Sequence[Any], **kwargs: Any) -> Any:
+    """Average()(inputs)"""
+    return Average(**kwargs)(inputs)
+
+
+def maximum(inputs: Sequence[Any], **kwargs: Any) -> Any:
+    """Maximum()(inputs)"""
+    return Maximum(**kwargs)(inputs)
+
+
+def minimum(inputs: Sequence[Any], **kwargs: Any) -> Any:
+    """Minimum()(inputs)"""
+    return Minimum(**kwargs)(inputs)

@@ -8,8 +8,11 @@ from graphkit.core import tree
 from graphkit.core.context import changed
 from graphkit.core.errors import ExportError
 from graphkit.export.exporter import Source, export
+from graphkit.graph.symbol import Symbol
 from graphkit.graph.trace import run as trace
-from graphkit.layers.layer import Layer
+from graphkit.layers.state import State
+from graphkit.models.model import Model
+from graphkit.models.signature import arranged, declared_inputs
 
 
 def weight_names(model: Any) -> dict[int, str]:
@@ -17,7 +20,7 @@ def weight_names(model: Any) -> dict[int, str]:
     found: dict[int, str] = {}
     taken: set[str] = set()
 
-    def visit(layer: Layer, path: tuple[str, ...]) -> None:
+    def visit(layer: State, path: tuple[str, ...]) -> None:
         for variable in layer.own_weights():
             name = "/".join((*path, variable.name))
             number = 1
@@ -37,11 +40,6 @@ def weight_names(model: Any) -> dict[int, str]:
 def inference_source(model: Any) -> Source:
     """The model's inference graph over its declared inputs, ready to export."""
     specs = model.input_specs
-    if specs is None:
-        raise ExportError(
-            f"{model.name!r} is a subclass and declares no inputs; wrap it: "
-            "x = Input(shape, name=...); Model(x, model(x)).export(path)"
-        )
 
     def function(*symbols: Any) -> Any:
         with changed(root=model, training=False):
@@ -49,11 +47,33 @@ def inference_source(model: Any) -> Source:
         return tree.leaves(outputs)
 
     graph, _ = trace(function, [spec for _, spec in specs])
+    carried = [variable.path for variable, _ in graph.updates if getattr(variable, "carried", False)]
+    if carried:
+        raise ExportError(
+            f"{', '.join(carried)}: a stateful layer keeps its states between calls, and a file cannot; "
+            "make the layer with stateful=False, and its initial_state an Input and its last states outputs"
+        )
     return Source(graph, [name for name, _ in specs], list(model.output_names), weight_names(model), model.name)
 
 
-def export_model(model: Any, path: Any, opset: int, verify: bool) -> Any:
+def as_functional(model: Any, signature: Any) -> Any:
+    """A subclass as a functional model over named Inputs: those of `signature`, or of the calls there were."""
+    if model.functional is not None:
+        return model
+    noted = model._signature
+    inputs = noted.inputs(model.name) if signature is None else declared_inputs(signature)
+    args, kwargs = arranged(inputs, noted.structure, model.call)
+    outputs = model(*args, **kwargs)
+    if isinstance(outputs, Symbol):
+        outputs = {"output": outputs}
+    elif isinstance(outputs, list | tuple):
+        outputs = {f"output_{i + 1}": o for i, o in enumerate(tree.leaves(outputs))}
+    return Model(list(inputs.values()), outputs, name=model.name)
+
+
+def export_model(model: Any, path: Any, opset: int, verify: bool, signature: Any) -> Any:
     """Writes and checks the file; see `Model.export`."""
+    model = as_functional(model, signature)
 
     def answers(feeds: list[Any]) -> list[Any]:
         x = dict(zip(model.input_names, feeds, strict=True))

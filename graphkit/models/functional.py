@@ -14,6 +14,7 @@ from graphkit.core.spec import Spec, show
 from graphkit.graph.graph import nodes_between, replay
 from graphkit.graph.symbol import Node, Symbol
 from graphkit.layers.call import LayerCall
+from graphkit.layers.input import Input
 from graphkit.layers.layer import Layer
 from graphkit.ops import cast, convert_to_tensor
 from graphkit.ops.lookup import WholeNumbers
@@ -23,12 +24,10 @@ class Functional:
     """Built once from symbols; `replay` calls the layers again on values."""
 
     def __init__(self, inputs: Any, outputs: Any) -> None:
-        self.inputs, self.outputs = inputs, outputs
+        self.inputs, self.outputs = _from_inner(inputs, outputs)
+        inputs, outputs = self.inputs, self.outputs
         self.input_symbols = _symbols(inputs, "inputs")
         self.output_symbols = _symbols(outputs, "outputs")
-        for symbol in self.input_symbols:
-            if getattr(symbol, "layer", None) is None:
-                raise ArgumentError(f"{symbol!r} is no Input; a model begins at values made by Input(...)")
         twice = [n for n, c in Counter(s.name for s in self.input_symbols).items() if c > 1]
         if twice:
             raise ArgumentError(f"two inputs are named {twice[0]!r}; give each Input a name of its own")
@@ -65,6 +64,8 @@ class Functional:
     def match(self, given: Any) -> list[Any]:
         """The values in the order of the inputs: from a dict by name, from a list by position, or the one."""
         names = self.input_names
+        if _nested(self.inputs) and not (isinstance(given, dict) and set(given) == set(names)):
+            return _picked(self.inputs, given, "inputs")
         if isinstance(given, dict):
             if set(given) != set(names):
                 raise ArgumentError(f"inputs {sorted(given)} given, expected {names}")
@@ -74,6 +75,14 @@ class Functional:
             raise ArgumentError(f"{len(values)} inputs given, expected {len(names)}: {', '.join(names)}")
         return values
 
+    def arrange(self, given: Any, outputs: bool = False) -> Any:
+        """Data in the model's nested structure as a dict by name; everything else as it is."""
+        structure = self.outputs if outputs else self.inputs
+        names = self.output_names if outputs else self.input_names
+        if given is None or not _nested(structure) or (isinstance(given, dict) and set(given) <= set(names)):
+            return given
+        return dict(zip(names, _picked(structure, given, "outputs" if outputs else "inputs"), strict=True))
+
     def replay(self, given: Any) -> Any:
         """The outputs, in their structure, for other values of the inputs."""
         values: dict[int, Any] = {}
@@ -82,6 +91,47 @@ class Functional:
         replay(self.nodes, values)
         found = [values.get(id(s), s) for s in self.output_symbols]
         return tree.rebuild(self.outputs, iter(found))
+
+
+def _from_inner(inputs: Any, outputs: Any) -> tuple[Any, Any]:
+    """The same model over Inputs, where it begins inside another: the layers are called again on new symbols."""
+    given = _symbols(inputs, "inputs")
+    if all(getattr(s, "layer", None) is not None for s in given):
+        return inputs, outputs
+    ends = _symbols(outputs, "outputs")
+    values: dict[int, Any] = {}
+    for symbol in given:
+        is_input = getattr(symbol, "layer", None) is not None
+        fresh = symbol if is_input else Input(batch_shape=symbol.shape, dtype=symbol.dtype, name=symbol.name)
+        values[id(symbol)] = fresh
+    nodes, missing = nodes_between(given, ends)
+    if missing:
+        raise ArgumentError(f"the outputs depend on {missing[0].name!r}, which is not among the model's inputs")
+    replay(nodes, values)
+    return (
+        tree.rebuild(inputs, iter([values[id(s)] for s in given])),
+        tree.rebuild(outputs, iter([values[id(s)] for s in ends])),
+    )
+
+
+def _nested(structure: Any) -> bool:
+    """Whether a structure has structures inside."""
+    parts = structure.values() if isinstance(structure, dict) else structure
+    return isinstance(structure, dict | list | tuple) and any(isinstance(p, dict | list | tuple) for p in parts)
+
+
+def _picked(structure: Any, given: Any, what: str) -> list[Any]:
+    """The leaves of `given` in the order of `structure`, dicts by key and lists by position."""
+    if isinstance(structure, dict):
+        if not isinstance(given, dict) or set(given) != set(structure):
+            got = sorted(given) if isinstance(given, dict) else type(given).__name__
+            raise ArgumentError(f"{what}: expected a dict with the keys {list(structure)}, got {got}")
+        return [leaf for key in structure for leaf in _picked(structure[key], given[key], what)]
+    if isinstance(structure, list | tuple):
+        if not isinstance(given, list | tuple) or len(given) != len(structure):
+            raise ArgumentError(f"{what}: expected {len(structure)} values in a list, got {type(given).__name__}")
+        return [leaf for s, g in zip(structure, given, strict=True) for leaf in _picked(s, g, what)]
+    return [given]
 
 
 def _symbols(structure: Any, what: str) -> list[Symbol]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from graphkit.core.context import current
 from graphkit.core.errors import ArgumentError, StateError
 from graphkit.core.lazy import module
 from graphkit.core.spec import Spec
 from graphkit.layers.layer import Layer
 from graphkit.layers.naming import unique_name
 from graphkit.models.functional import Functional
+from graphkit.models.signature import Signature, spread
 from graphkit.models.summary import summary_text
 from graphkit.train import loop
 from graphkit.train import metrics as _metrics
@@ -29,6 +31,7 @@ class Model(Layer):
     def __init__(self, inputs: Any = None, outputs: Any = None, name: str | None = None, **kwargs: Any) -> None:
         super().__init__(name=name or (None if inputs is None else _functional_name(type(self))), **kwargs)
         self.functional: Functional | None = None
+        self._signature = Signature()
         self._trainer: Trainer | None = None
         self.stop_training = False
         if inputs is not None:
@@ -37,6 +40,20 @@ class Model(Layer):
 
     # what it is
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The outputs for values of the inputs. A dict or list is spread over the arguments of a subclass's `call`."""
+        if self.functional is not None:
+            return super().__call__(*args, **kwargs)
+        args, kwargs = spread(self.call, args, kwargs)
+        result = super().__call__(*args, **kwargs)
+        if self.functional is None and not current().stack:
+            self._signature.note(self.call, args, kwargs)
+        return result
+
+    def arrange(self, given: Any, outputs: bool = False) -> Any:
+        """Data in the nested structure of the inputs, or outputs, as a dict by name; everything else as it is."""
+        return given if self.functional is None else self.functional.arrange(given, outputs)
+
     def call(self, inputs: Any, training: bool = False, mask: Any = None) -> Any:
         """The outputs for values of the inputs; a subclass overrides it."""
         if self.functional is None:
@@ -44,11 +61,21 @@ class Model(Layer):
         return self.functional.replay(inputs)
 
     @property
-    def layers(self) -> list[Layer]:
+    def layers(self) -> list[Any]:
         """The layers of the first level."""
         return self.functional.layers if self.functional is not None else self.sublayers()
 
-    def sublayers(self) -> list[Layer]:
+    @property
+    def input(self) -> Any:
+        """The input symbols in their structure; those of its one call for a subclass."""
+        return super().input if self.functional is None else self.functional.inputs
+
+    @property
+    def output(self) -> Any:
+        """The output symbols in their structure; those of its one call for a subclass."""
+        return super().output if self.functional is None else self.functional.outputs
+
+    def sublayers(self) -> list[Any]:
         """The layers it holds: those of its graph, then those in attributes."""
         held = super().sublayers()
         if self.functional is None:
@@ -88,16 +115,20 @@ class Model(Layer):
         """The output symbols."""
         return [] if self.functional is None else self.functional.output_symbols
 
-    def get_layer(self, name: str) -> Layer:
-        """The layer of that name; ArgumentError lists the names."""
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Any:
+        """The layer of that name, or at that place; ArgumentError lists the names."""
+        if name is None:
+            if index is None or not -len(self.layers) <= index < len(self.layers):
+                raise ArgumentError(f"give the name of a layer, or an index below {len(self.layers)}; got {index!r}")
+            return self.layers[index]
         for layer in self.layers:
             if layer.name == name:
                 return layer
         raise ArgumentError(f"no layer named {name!r}; the layers are {', '.join(x.name for x in self.layers)}")
 
-    def summary(self, print_fn: Any = print) -> None:
-        """Prints the layers, their output shapes and parameters, with Keras's numbers."""
-        print_fn(summary_text(self))
+    def summary(self, print_fn: Any = print, expand_nested: bool = False) -> None:
+        """Prints the layers, their output shapes and parameters, with Keras's numbers; nested layers if asked."""
+        print_fn(summary_text(self, expand_nested))
 
     # training
 
@@ -237,13 +268,14 @@ class Model(Layer):
 
     # the file
 
-    def export(self, path: Any, opset: int = 20, verify: bool = True) -> Any:
+    def export(self, path: Any, opset: int = 20, verify: bool = True, input_signature: Any = None) -> Any:
         """Writes the model as an ONNX file and checks it against `predict`; gives the report.
 
         path: the file, in a folder that exists. opset: 17 to the newest onnx knows. verify=False skips the comparison.
+        input_signature: for a subclass that was not called: {name: shape with the batch} or a list of Inputs.
         Raises ExportError, and leaves the path as it was, when the file does not answer as the model does.
         """
-        return module("graphkit.models.exporting").export_model(self, path, opset, verify)
+        return module("graphkit.models.exporting").export_model(self, path, opset, verify, input_signature)
 
 
 def _functional_name(kind: type) -> str | None:

@@ -5,7 +5,23 @@ The names are those of `keras.ops` and NumPy. `PRIMITIVES` is the written list; 
 
 from graphkit.core.op import Op
 from graphkit.core.reverse import Alias, ZerosLike, zeros_like
-from graphkit.ops import compare, control, elementwise, index, linalg, lookup, loss, nn, random, recurrent, reduce
+from graphkit.ops import (
+    compare,
+    control,
+    elementwise,
+    index,
+    linalg,
+    lookup,
+    loss,
+    nn,
+    norm,
+    pool,
+    random,
+    recurrent,
+    recurrent_gru,
+    recurrent_simple,
+    reduce,
+)
 from graphkit.ops.compare import (
     equal,
     greater,
@@ -17,8 +33,12 @@ from graphkit.ops.compare import (
     logical_or,
     not_equal,
 )  # fmt: skip
+from graphkit.ops.contraction import einsum
 from graphkit.ops.control import scan
+from graphkit.ops.conv import FAMILY as CONVOLUTIONS
+from graphkit.ops.conv import conv, conv_transpose, depthwise_conv, separable_conv
 from graphkit.ops.convert import Cast, cast
+from graphkit.ops.create import eye, full, full_like, ones, ones_like, zeros
 from graphkit.ops.elementwise import (
     absolute,
     add,
@@ -41,7 +61,7 @@ from graphkit.ops.elementwise import (
     subtract,
     where,
 )  # fmt: skip
-from graphkit.ops.index import getitem, one_hot, take
+from graphkit.ops.index import arange, getitem, one_hot, take
 from graphkit.ops.linalg import matmul
 from graphkit.ops.nn import (
     elu,
@@ -61,9 +81,14 @@ from graphkit.ops.nn import (
     tanh,
     tanh_shrink,
 )  # fmt: skip
+from graphkit.ops.norm import layer_normalization, normalize
 from graphkit.ops.operators import Tensor, Variable, convert_to_numpy, convert_to_tensor
+from graphkit.ops.pool import average_pool, max_pool
 from graphkit.ops.recurrent import lstm
+from graphkit.ops.recurrent_gru import gru
+from graphkit.ops.recurrent_simple import simple_rnn
 from graphkit.ops.reduce import all, any, argmax, logsumexp, max, mean, min, sum, variance
+from graphkit.ops.resize import repeat
 from graphkit.ops.shape import (
     BroadcastTo,
     Concat,
@@ -89,18 +114,108 @@ var = variance
 
 PRIMITIVES: tuple[type[Op], ...] = (
     Alias, ZerosLike, Cast, Reshape, Transpose, BroadcastTo, Concat, Slice, Unslice, Flip, SizeOf,
-    *elementwise.FAMILY, *compare.FAMILY, *reduce.FAMILY, *linalg.FAMILY, *nn.FAMILY, *index.FAMILY, *lookup.FAMILY,
-    *loss.FAMILY, *random.FAMILY, *control.FAMILY, *recurrent.FAMILY,
+    *elementwise.FAMILY, *compare.FAMILY, *reduce.FAMILY, *linalg.FAMILY, *nn.FAMILY, *norm.FAMILY, *CONVOLUTIONS,
+    *pool.FAMILY, *index.FAMILY,
+    *lookup.FAMILY, *loss.FAMILY, *random.FAMILY, *control.FAMILY, *recurrent.FAMILY,
+    *recurrent_gru.FAMILY, *recurrent_simple.FAMILY,
 )  # fmt: skip
 
 __all__ = [
-    "PRIMITIVES", "Tensor", "Variable", "abs", "absolute", "add", "all", "any", "argmax", "broadcast_to",
-    "cast", "clip", "concatenate", "convert_to_numpy", "convert_to_tensor", "divide", "elu", "equal",
-    "erf", "exp", "expand_dims", "flip", "floor", "floor_divide", "gelu", "getitem", "greater", "greater_equal",
-    "hard_sigmoid", "leaky_relu", "less", "less_equal", "log", "log_sigmoid", "log_softmax",
-    "logical_and", "logical_not", "logical_or", "logsumexp", "lstm", "matmul", "max", "maximum", "mean",
-    "min", "minimum", "multiply", "negative", "not_equal", "one_hot", "power", "reciprocal", "relu",
-    "relu6", "reshape", "scan", "selu", "shape", "sigmoid", "sign", "silu", "softmax", "softplus",
-    "sqrt", "square", "squeeze", "stack", "stop_gradient", "subtract", "sum", "take", "tanh",
-    "tanh_shrink", "transpose", "var", "variance", "where", "zeros_like",
+    "PRIMITIVES",
+    "Tensor",
+    "Variable",
+    "abs",
+    "absolute",
+    "add",
+    "all",
+    "any",
+    "arange",
+    "argmax",
+    "average_pool",
+    "broadcast_to",
+    "cast",
+    "clip",
+    "concatenate",
+    "conv",
+    "conv_transpose",
+    "convert_to_numpy",
+    "convert_to_tensor",
+    "depthwise_conv",
+    "divide",
+    "einsum",
+    "elu",
+    "equal",
+    "erf",
+    "exp",
+    "expand_dims",
+    "eye",
+    "flip",
+    "floor",
+    "floor_divide",
+    "full",
+    "full_like",
+    "gelu",
+    "getitem",
+    "greater",
+    "greater_equal",
+    "gru",
+    "hard_sigmoid",
+    "layer_normalization",
+    "leaky_relu",
+    "less",
+    "less_equal",
+    "log",
+    "log_sigmoid",
+    "log_softmax",
+    "logical_and",
+    "logical_not",
+    "logical_or",
+    "logsumexp",
+    "lstm",
+    "matmul",
+    "max",
+    "max_pool",
+    "maximum",
+    "mean",
+    "min",
+    "minimum",
+    "multiply",
+    "negative",
+    "normalize",
+    "not_equal",
+    "one_hot",
+    "ones",
+    "ones_like",
+    "power",
+    "reciprocal",
+    "relu",
+    "relu6",
+    "repeat",
+    "reshape",
+    "scan",
+    "selu",
+    "separable_conv",
+    "shape",
+    "sigmoid",
+    "sign",
+    "silu",
+    "simple_rnn",
+    "softmax",
+    "softplus",
+    "sqrt",
+    "square",
+    "squeeze",
+    "stack",
+    "stop_gradient",
+    "subtract",
+    "sum",
+    "take",
+    "tanh",
+    "tanh_shrink",
+    "transpose",
+    "var",
+    "variance",
+    "where",
+    "zeros",
+    "zeros_like",
 ]  # fmt: skip

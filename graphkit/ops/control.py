@@ -14,6 +14,7 @@ from graphkit.core.errors import ShapeError
 from graphkit.core.op import SPECS, Builder, Op, Value, apply, spec_of
 from graphkit.core.reverse import gradients, zeros_like
 from graphkit.core.spec import Spec
+from graphkit.ops.padding_onnx import missing, padded
 
 Body = Callable[..., tuple[Any, ...]]
 
@@ -111,10 +112,29 @@ class Scan(Op):
         inner += [b.spec(s).with_dims(b.spec(s).dims[1:]) for s in sequences]
         graph, _ = b.body(self.body, consts, inner)
         way = int(self.reverse)
-        ways = {"scan_input_directions": [way] * len(sequences)}
+        ways: dict[str, Any] = {"scan_input_directions": [way] * len(sequences)}
         if self.n_pieces:
             ways["scan_output_directions"] = [way] * self.n_pieces
-        b.node("Scan", [*carries, *sequences], outs, body=graph, num_scan_inputs=len(sequences), **ways)
+        ways |= {"body": graph, "num_scan_inputs": len(sequences)}
+        length = b.spec(sequences[0]).dims[0]
+        if isinstance(length, int) and length:
+            b.node("Scan", [*carries, *sequences], outs, **ways)
+            return
+        self._lower_maybe_empty(b, carries, sequences, outs, b.sizes([length]), ways)
+
+    def _lower_maybe_empty(
+        self, b: Builder, carries: Any, sequences: Any, outs: Sequence[str], length: str, ways: Any
+    ) -> None:
+        """A loop that may have no step: onnxruntime 1.32 has none, so one is added, and its results are left out."""
+        lacking = missing(b, length)
+        steps = [padded(b, s, 0, b.spec(s).rank, lacking) for s in sequences]
+        found = [b.fresh("scan") for _ in outs]
+        b.node("Scan", [*carries, *steps], found, **ways)
+        none = b.emit("Equal", length, b.constant([0]))
+        for before, after, out in zip(carries, found, outs, strict=False):
+            b.node("Where", [b.emit("Squeeze", none, b.constant([0])), before, after], [out])
+        for piece, out in zip(found[self.n_carries :], outs[self.n_carries :], strict=True):
+            b.node("Slice", [piece, b.constant([0]), length, b.constant([0])], [out])
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,13 @@
-"""The LSTM as one op over the whole sequence (Hochreiter and Schmidhuber, 1997; Gers et al., 2000).
+"""What the recurrences share, and the LSTM as one op over the whole sequence (Hochreiter and Schmidhuber, 1997).
 
-Inside the kernel a state is (units, batch), so that each gate is one contiguous block; the gates stand in the order
-o, i, f, g, so that the three sigmoids are one block and the three that feed the cell are another.
+Inside the kernel a state is (units, batch), so that each gate is one contiguous block; the gates of the LSTM stand in
+the order o, i, f, g, so that the three sigmoids are one block and the three that feed the cell are another.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -15,57 +15,91 @@ from graphkit.core.dtypes import Array
 from graphkit.core.errors import ShapeError
 from graphkit.core.op import Builder, Op, Value, apply, spec_of
 from graphkit.core.reverse import Fused
-from graphkit.core.spec import Spec, show
-from graphkit.ops.control import scan
-from graphkit.ops.elementwise import where
-from graphkit.ops.linalg import matmul
-from graphkit.ops.nn import sigmoid, tanh
-from graphkit.ops.recurrent_onnx import lower_lstm
-from graphkit.ops.shape import expand_dims, transpose
+from graphkit.core.spec import Sizes, Spec, show
+from graphkit.ops.cells import lstm_cell, over_steps
+from graphkit.ops.recurrent_onnx import lower_recurrent
 
 
-class LSTM(Fused):
-    """i, f, o = sigmoid(z), g = tanh(z) of z = x W + h U + b;  c = f c + i g;  h = o tanh(c)
+class Recurrence(Fused):
+    """A recurrence over axis 1: what it takes, what it gives, its masks and its ONNX operator.
 
-    x (b, t, f), W (f, 4u), U (u, 4u), b (4u,), h and c (b, u), mask (b, t) bool where `masked`; gates in Keras's order
-    i, f, g, o. Gives the sequence (b, t, u) where `sequences`, then the last h and c (b, u). A masked step keeps the
-    state and repeats the output before it; a row without live steps gives its initial state.
+    x (b, t, f), W (f, gates u), U (u, gates u), a bias, the states (b, u), mask (b, t) bool where `masked`. Gives the
+    sequence (b, t, u) where `sequences`, then the last states (b, u). A masked step keeps the states and repeats the
+    output before it; a row without live steps gives its initial states.
     """
 
     sequences: bool
     masked: bool = False
 
+    gates: ClassVar[int] = 1
+    states: ClassVar[tuple[str, ...]] = ("h",)
+
     @property
     def outputs(self) -> int:
-        return 3 if self.sequences else 2
+        return len(self.states) + self.sequences
 
     def float_inputs(self, n_ins: int) -> int:
-        return 6
+        return 4 + len(self.states)
+
+    def bias_dims(self, size: Any) -> Sizes:
+        """The shape of the bias for all gates together."""
+        return (size,)
+
+    def residuals(self, x: Spec, units: Any) -> tuple[Sizes, ...]:
+        """The shapes of the private outputs."""
+        raise NotImplementedError(f"{self.name}.residuals")
 
     def infer(self, *specs: Spec) -> tuple[Spec, ...]:
-        x, kernel, recurrent, bias, h, c = specs[:6]
+        x, kernel, recurrent, bias = specs[:4]
         units = recurrent.dims[0]
+        size = self.gates * units
         for name, spec, dims in (
-            ("kernel", kernel, (x.dims[-1], 4 * units)),
-            ("recurrent kernel", recurrent, (units, 4 * units)),
-            ("bias", bias, (4 * units,)),
+            ("kernel", kernel, (x.dims[-1], size)),
+            ("recurrent kernel", recurrent, (units, size)),
+            ("bias", bias, self.bias_dims(size)),
         ):
             if spec.dims != dims:
-                raise ShapeError(f"LSTM: the {name} has shape {show(spec.dims)}, expected {show(dims)}")
-        for name, spec in (("h", h), ("c", c)):
+                raise ShapeError(f"{self.name}: the {name} has shape {show(spec.dims)}, expected {show(dims)}")
+        for name, spec in zip(self.states, specs[4:], strict=False):
             if spec.rank != 2 or spec.dims[1] != units:
-                raise ShapeError(f"LSTM: initial {name} has shape {show(spec.dims)}, expected (None, {units})")
+                raise ShapeError(f"{self.name}: initial {name} has shape {show(spec.dims)}, expected (None, {units})")
+            if isinstance(x.dims[0], int) and isinstance(spec.dims[0], int) and x.dims[0] != spec.dims[0]:
+                raise ShapeError(f"{self.name}: {x.dims[0]} rows, but initial {name} has shape {show(spec.dims)}")
         batch, time = x.dims[0], x.dims[1]
-        public = [x.with_dims((batch, units))] * 2
+        public: list[Sizes] = [(batch, units)] * len(self.states)
         if self.sequences:
-            public.insert(0, x.with_dims((batch, time, units)))
-        return (
-            *public,
-            x.with_dims((time, 4 * units, batch)),
-            x.with_dims((time + 1, units, batch)),
-            x.with_dims((time, units, batch)),
-            x.with_dims((time + 1, units, batch)),
-        )
+            public.insert(0, (batch, time, units))
+        return tuple(x.with_dims(d) for d in (*public, *self.residuals(x, units)))
+
+    def made(self, arrays: Sequence[Array], out: Any) -> Any:
+        """The arrays to fill: those given, else new ones."""
+        return out if out is not None else tuple(np.empty(s.shape, s.dtype) for s in self.infer(*map(spec_of, arrays)))
+
+    def dead(self, ins: Sequence[Array]) -> Array | None:
+        """Where a step is left out, (t, 1, b); None without a mask."""
+        return np.logical_not(ins[-1].T)[:, None, :] if self.masked else None
+
+    def mask(self, ins: tuple[Any, ...], out: Value) -> Value | None:
+        return None
+
+    def lower(self, b: Builder, ins: Sequence[str], outs: Sequence[str]) -> None:
+        lower_recurrent(b, self.onnx_type, ins, outs[: self.outputs], self.sequences, self.masked)
+
+
+class LSTM(Recurrence):
+    """i, f, o = sigmoid(z), g = tanh(z) of z = x W + h U + b;  c = f c + i g;  h = o tanh(c)
+
+    x (b, t, f), W (f, 4u), U (u, 4u), b (4u,), h and c (b, u), mask (b, t) bool where `masked`; gates in Keras's order
+    i, f, g, o. Gives the sequence (b, t, u) where `sequences`, then the last h and c (b, u). (Gers et al., 2000)
+    """
+
+    onnx_type = "LSTM"
+    gates = 4
+    states = ("h", "c")
+
+    def residuals(self, x: Spec, units: Any) -> tuple[Sizes, ...]:
+        batch, time = x.dims[0], x.dims[1]
+        return (time, 4 * units, batch), (time + 1, units, batch), (time, units, batch), (time + 1, units, batch)
 
     def scratch(self, *specs: Spec) -> tuple[Spec, ...]:
         x, units = specs[0], specs[2].dims[0]
@@ -75,8 +109,7 @@ class LSTM(Fused):
     def forward(self, *arrays: Array, out: Any = None, scratch: Any = None) -> Any:
         x, kernel, recurrent, bias, h, c = arrays[:6]
         units = recurrent.shape[0]
-        if out is None:
-            out = tuple(np.empty(s.shape, s.dtype) for s in self.infer(*map(spec_of, arrays)))
+        out = self.made(arrays, out)
         gates, cells, squashed, hidden = out[self.outputs :]
         w, u, b, z, product = scratch
         for packed, weight in ((w, kernel.T), (u, recurrent.T), (b, bias[:, None])):
@@ -85,7 +118,7 @@ class LSTM(Fused):
         np.matmul(w, x.transpose(1, 2, 0), out=gates)
         gates += b
         hidden[0], cells[0] = h.T, c.T
-        dead = np.logical_not(arrays[6].T)[:, None, :] if self.masked else None
+        dead = self.dead(arrays)
         sig = slice(0, 3 * units)
         for t in range(x.shape[1]):
             a, cell, tc = gates[t], cells[t + 1], squashed[t]
@@ -132,7 +165,7 @@ class LSTM(Fused):
         np.copyto(dh, gs[-2].T)
         np.copyto(dc, gs[-1].T)
         g_steps = gs[0].transpose(1, 2, 0) if self.sequences else None
-        dead = np.logical_not(ins[6].T)[:, None, :] if self.masked else None
+        dead = self.dead(ins)
         for t in range(x.shape[1] - 1, -1, -1):
             d = dz[t]
             if g_steps is not None:
@@ -183,38 +216,14 @@ class LSTM(Fused):
         np.subtract(1.0, q, out=q)
         np.multiply(q, o, out=q)
         np.copyto(carry, f)
-        if self.masked:
-            dead = np.logical_not(ins[6].T)[:, None, :]
+        dead = self.dead(ins)
+        if dead is not None:
             np.copyto(dz, 0.0, where=dead)
             np.copyto(q, 0.0, where=dead)
             np.copyto(carry, 1.0, where=dead)
 
     def expand(self, *ins: Any) -> Any:
-        x, kernel, recurrent, bias, h, c = ins[:6]
-        units = int(spec_of(recurrent).dims[0])  # type: ignore[arg-type] # units are a number
-
-        def step(kernel: Any, recurrent: Any, bias: Any, h: Any, c: Any, x: Any, *live: Any) -> Any:
-            z = matmul(x, kernel) + matmul(h, recurrent) + bias
-            i, f = sigmoid(z[:, :units]), sigmoid(z[:, units : 2 * units])
-            g, o = tanh(z[:, 2 * units : 3 * units]), sigmoid(z[:, 3 * units :])
-            c_new = f * c + i * g
-            h_new = o * tanh(c_new)
-            if live:
-                kept = expand_dims(live[0], 1)
-                c_new, h_new = where(kept, c_new, c), where(kept, h_new, h)
-            return (h_new, c_new, h_new) if self.sequences else (h_new, c_new)
-
-        steps = [transpose(x, (1, 0, 2))]
-        if self.masked:
-            steps.append(transpose(ins[6], (1, 0)))
-        found = scan(step, [kernel, recurrent, bias], [h, c], steps)
-        return (transpose(found[2], (1, 0, 2)), found[0], found[1]) if self.sequences else tuple(found)
-
-    def mask(self, ins: tuple[Any, ...], out: Value) -> Value | None:
-        return None
-
-    def lower(self, b: Builder, ins: Sequence[str], outs: Sequence[str]) -> None:
-        lower_lstm(b, ins, outs[: self.outputs], self.sequences)
+        return over_steps(lstm_cell(), ins[0], ins[1:4], ins[4:6], ins[6] if self.masked else None, self.sequences)
 
 
 def _pack(out: Array, weight: Array, units: int) -> None:

@@ -16,7 +16,8 @@ from graphkit.train.reduction import as_floats, as_labels, joined
 EPSILON = 1e-7
 
 
-def _clipped(p: Any) -> Any:
+def clipped(p: Any) -> Any:
+    """p within [1e-7, 1 - 1e-7]"""
     return ops.clip(p, EPSILON, 1.0 - EPSILON)
 
 
@@ -31,12 +32,17 @@ def binary_crossentropy(
     y_true, y_pred = as_floats("binary_crossentropy", y_true, y_pred)
     if label_smoothing:
         y_true = y_true * (1.0 - label_smoothing) + 0.5 * label_smoothing
+    return ops.mean(crossentropies(y_true, y_pred, from_logits), axis)
+
+
+def crossentropies(y_true: Any, y_pred: Any, from_logits: bool) -> Any:
+    """The binary cross-entropy of each element, from floats of one shape."""
     if from_logits:
         positive = y_pred >= 0.0
         tail = ops.softplus(ops.where(positive, -y_pred, y_pred))
-        return ops.mean(ops.where(positive, y_pred, 0.0) - y_pred * y_true + tail, axis)
-    p = _clipped(y_pred)
-    return ops.mean(-(y_true * ops.log(p) + (1.0 - y_true) * ops.log(1.0 - p)), axis)
+        return ops.where(positive, y_pred, 0.0) - y_pred * y_true + tail
+    p = clipped(y_pred)
+    return -(y_true * ops.log(p) + (1.0 - y_true) * ops.log(1.0 - p))
 
 
 def categorical_crossentropy(
@@ -54,7 +60,7 @@ def categorical_crossentropy(
         y_true = y_true * (1.0 - label_smoothing) + label_smoothing / classes
     if from_logits:
         return ops.squeeze(softmax_crossentropy(y_pred, y_true, axis), axis)
-    p = _clipped(y_pred / ops.sum(y_pred, axis, keepdims=True))
+    p = clipped(y_pred / ops.sum(y_pred, axis, keepdims=True))
     return -ops.sum(y_true * ops.log(p), axis)
 
 
@@ -73,7 +79,7 @@ def sparse_categorical_crossentropy(
     if not isinstance(classes, int):
         raise ShapeError(f"the number of classes, axis {axis} of y_pred {show(spec_of(y_pred).dims)}, must be fixed")
     labels = check_labels(labels, classes, ignore_class)
-    logits = _axis_last(y_pred if from_logits else ops.log(_clipped(y_pred)), axis)
+    logits = _axis_last(y_pred if from_logits else ops.log(clipped(y_pred)), axis)
     hit = ops.one_hot(labels, classes, "bool")
     losses = -ops.sum(ops.where(hit, ops.log_softmax(logits), 0.0), -1)
     if ignore_class is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,16 +70,24 @@ class Feeder:
     """Makes feeds for one model: it knows the declared inputs and remembers the shapes of everything else.
 
     inputs: name and spec of each declared input in order, or None for a model that declares none.
+    arrange: turns data in a nested structure into a dict by name; its second argument says that they are outputs.
     """
 
-    def __init__(self, inputs: list[tuple[str, Spec]] | None, output_names: list[str] | None) -> None:
+    def __init__(
+        self,
+        inputs: list[tuple[str, Spec]] | None,
+        output_names: list[str] | None,
+        arrange: Callable[..., Any] | None = None,
+    ) -> None:
         self.inputs = inputs
+        self._arrange = arrange or (lambda given, outputs=False: given)
         self.output_names = output_names
         self._memory = ShapeMemory()
 
     def __call__(self, x: Any, y: Any = None, sample_weight: Any = None) -> Feed:
         """Checks names, shapes, dtypes and row counts before anything runs."""
         feed = Feed([], [], [], (None, None, None))
+        x, y, sample_weight = self._arrange(x), self._arrange(y, True), self._arrange(sample_weight, True)
         parts = (self._inputs(feed, x), self._targets(feed, y, "target"), self._targets(feed, sample_weight, "weight"))
         rows_of(feed.arrays, feed.names)
         feed.structure = parts

@@ -13,6 +13,7 @@ from graphkit.core.dtypes import as_dtype
 from graphkit.core.op import spec_of
 from graphkit.layers import initializers
 from graphkit.layers.identifiers import snake_case
+from graphkit.layers.naming import unique_name
 from graphkit.ops.convert import as_float
 from graphkit.ops.reduce import size_over
 from graphkit.train.reduction import aligned, joined, like_floats, mask_of, over, same_rank, widened
@@ -26,7 +27,7 @@ class Metric:
     """
 
     def __init__(self, name: str | None = None, dtype: Any = None) -> None:
-        self.name = name or snake_case(type(self).__name__)
+        self.name = name or unique_name(snake_case(type(self).__name__))
         self.dtype = as_dtype(dtype)
 
     def add_variable(

@@ -5,22 +5,70 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from graphkit import ops
 from graphkit.core.dtypes import default_float
 from graphkit.core.errors import ArgumentError
 from graphkit.core.op import spec_of
 from graphkit.core.spec import Spec
 from graphkit.layers.identifiers import find, snake_case
+from graphkit.ops.convert import as_float
 from graphkit.train import losses
+from graphkit.train.confusion import (
+    FalseNegatives,
+    FalsePositives,
+    Precision,
+    Recall,
+    TrueNegatives,
+    TruePositives,
+)
+from graphkit.train.curves import (
+    AUC,
+    PrecisionAtRecall,
+    RecallAtPrecision,
+    SensitivityAtSpecificity,
+    SpecificityAtSensitivity,
+)
+from graphkit.train.iou import BinaryIoU, IoU, MeanIoU, OneHotIoU, OneHotMeanIoU
+from graphkit.train.loss_metrics import (
+    BinaryCrossentropy,
+    CategoricalCrossentropy,
+    CategoricalHinge,
+    CosineSimilarity,
+    Hinge,
+    KLDivergence,
+    LogCoshError,
+    MeanAbsoluteError,
+    MeanAbsolutePercentageError,
+    MeanSquaredError,
+    MeanSquaredLogarithmicError,
+    Poisson,
+    SparseCategoricalCrossentropy,
+    SquaredHinge,
+)
 from graphkit.train.metric import Mean, MeanMetricWrapper, Metric, Sum
 from graphkit.train.reduction import as_labels, same_shape
+from graphkit.train.scores import (
+    ConcordanceCorrelation,
+    F1Score,
+    FBetaScore,
+    PearsonCorrelation,
+    R2Score,
+    RootMeanSquaredError,
+)
 
 __all__ = [
-    "Accuracy", "BinaryAccuracy", "BinaryCrossentropy", "CategoricalAccuracy", "CategoricalCrossentropy",
-    "Mean", "MeanAbsoluteError", "MeanMetricWrapper", "MeanSquaredError", "Metric",
-    "SparseCategoricalAccuracy", "SparseCategoricalCrossentropy",
-    "Sum", "accuracy", "binary_accuracy", "categorical_accuracy", "get",
-    "sparse_categorical_accuracy",
+    "AUC", "Accuracy", "BinaryAccuracy", "BinaryCrossentropy", "BinaryIoU", "CategoricalAccuracy",
+    "CategoricalCrossentropy", "CategoricalHinge", "ConcordanceCorrelation", "CosineSimilarity", "F1Score",
+    "FBetaScore", "FalseNegatives", "FalsePositives", "Hinge", "IoU", "KLDivergence", "LogCoshError", "Mean",
+    "MeanAbsoluteError", "MeanAbsolutePercentageError", "MeanIoU", "MeanMetricWrapper", "MeanSquaredError",
+    "MeanSquaredLogarithmicError", "Metric", "OneHotIoU", "OneHotMeanIoU", "PearsonCorrelation", "Poisson",
+    "Precision", "PrecisionAtRecall", "R2Score", "Recall", "RecallAtPrecision", "RootMeanSquaredError",
+    "SensitivityAtSpecificity", "SparseCategoricalAccuracy", "SparseCategoricalCrossentropy",
+    "SparseTopKCategoricalAccuracy", "SpecificityAtSensitivity", "SquaredHinge", "Sum", "TopKCategoricalAccuracy",
+    "TrueNegatives", "TruePositives", "accuracy", "binary_accuracy", "categorical_accuracy", "get",
+    "sparse_categorical_accuracy", "sparse_top_k_categorical_accuracy", "top_k_categorical_accuracy",
 ]  # fmt: skip
 
 
@@ -38,14 +86,38 @@ def binary_accuracy(y_true: Any, y_pred: Any, threshold: float = 0.5) -> Any:
 def categorical_accuracy(y_true: Any, y_pred: Any) -> Any:
     """1 where the largest of both stands at the same place, else 0.    (b, n), (b, n) -> (b,)"""
     y_true, y_pred = same_shape("categorical_accuracy", y_true, y_pred)
-    return _hits(ops.argmax(y_true, -1), ops.argmax(y_pred, -1))
+    return _hits(_largest(y_true), _largest(y_pred))
 
 
 def sparse_categorical_accuracy(y_true: Any, y_pred: Any) -> Any:
     """1 where the largest of y_pred stands at the class number, else 0.    (b,), (b, n) -> (b,)"""
     y_pred = ops.convert_to_tensor(y_pred)
     labels = as_labels("sparse_categorical_accuracy", y_true, y_pred, spec_of(y_pred).rank - 1)
-    return _hits(labels, ops.argmax(y_pred, -1))
+    return _hits(labels, _largest(y_pred))
+
+
+def _largest(x: Any) -> Any:
+    """The place of the first largest along the last axis; -0 is less than 0, as Keras has it."""
+    x = as_float(ops.convert_to_tensor(x))
+    below = ops.logical_and(ops.equal(x, 0.0), 1.0 / x < 0.0)
+    return ops.argmax(ops.where(below, -float(np.finfo(spec_of(x).dtype).tiny), x), -1)
+
+
+def top_k_categorical_accuracy(y_true: Any, y_pred: Any, k: int = 5) -> Any:
+    """1 where the largest of y_true stands among the k largest of y_pred, else 0.    (b, n), (b, n) -> (b,)"""
+    y_true, y_pred = same_shape("top_k_categorical_accuracy", y_true, y_pred)
+    return sparse_top_k_categorical_accuracy(ops.argmax(y_true, -1), y_pred, k)
+
+
+def sparse_top_k_categorical_accuracy(y_true: Any, y_pred: Any, k: int = 5) -> Any:
+    """1 where fewer than k of y_pred are larger than that of the class number, else 0.    (b,), (b, n) -> (b,)"""
+    y_pred = ops.convert_to_tensor(y_pred)
+    labels = as_labels("sparse_top_k_categorical_accuracy", y_true, y_pred, spec_of(y_pred).rank - 1)
+    classes = spec_of(y_pred).dims[-1]
+    hit = ops.one_hot(ops.cast(labels, "int64"), int(classes), "bool")  # type: ignore[arg-type] # a number of classes
+    own = ops.sum(ops.where(hit, y_pred, 0.0), -1, keepdims=True)
+    larger = ops.sum(ops.cast(y_pred > own, default_float()), -1)
+    return ops.cast(larger < float(k), default_float())
 
 
 def _hits(one: Any, other: Any) -> Any:
@@ -82,72 +154,33 @@ class SparseCategoricalAccuracy(MeanMetricWrapper):
         super().__init__(sparse_categorical_accuracy, name, dtype)
 
 
-class MeanSquaredError(MeanMetricWrapper):
-    """mean((y_true - y_pred)^2)"""
+class TopKCategoricalAccuracy(MeanMetricWrapper):
+    """How often the place of the 1 of a one-hot y_true is among the k largest of y_pred."""
 
-    def __init__(self, name: str = "mean_squared_error", dtype: Any = None) -> None:
-        super().__init__(losses.mean_squared_error, name, dtype)
-
-
-class MeanAbsoluteError(MeanMetricWrapper):
-    """mean(|y_true - y_pred|)"""
-
-    def __init__(self, name: str = "mean_absolute_error", dtype: Any = None) -> None:
-        super().__init__(losses.mean_absolute_error, name, dtype)
+    def __init__(self, k: int = 5, name: str = "top_k_categorical_accuracy", dtype: Any = None) -> None:
+        super().__init__(top_k_categorical_accuracy, name, dtype, k=_positive("k", k))
 
 
-class BinaryCrossentropy(MeanMetricWrapper):
-    """mean(-y log(p) - (1 - y) log(1 - p))"""
+class SparseTopKCategoricalAccuracy(MeanMetricWrapper):
+    """How often the class number y_true is among the k largest of y_pred."""
 
-    def __init__(
-        self,
-        name: str = "binary_crossentropy",
-        dtype: Any = None,
-        from_logits: bool = False,
-        label_smoothing: float = 0.0,
-    ) -> None:
-        super().__init__(
-            losses.binary_crossentropy, name, dtype, from_logits=from_logits, label_smoothing=label_smoothing
-        )
+    def __init__(self, k: int = 5, name: str = "sparse_top_k_categorical_accuracy", dtype: Any = None) -> None:
+        super().__init__(sparse_top_k_categorical_accuracy, name, dtype, k=_positive("k", k))
 
 
-class CategoricalCrossentropy(MeanMetricWrapper):
-    """-sum(y log(p)) for one-hot or soft targets y"""
-
-    def __init__(
-        self,
-        name: str = "categorical_crossentropy",
-        dtype: Any = None,
-        from_logits: bool = False,
-        label_smoothing: float = 0.0,
-        axis: int = -1,
-    ) -> None:
-        super().__init__(
-            losses.categorical_crossentropy,
-            name,
-            dtype,
-            from_logits=from_logits,
-            label_smoothing=label_smoothing,
-            axis=axis,
-        )
-
-
-class SparseCategoricalCrossentropy(MeanMetricWrapper):
-    """-log(p[y]) for class numbers y"""
-
-    def __init__(
-        self,
-        name: str = "sparse_categorical_crossentropy",
-        dtype: Any = None,
-        from_logits: bool = False,
-        axis: int = -1,
-    ) -> None:
-        super().__init__(losses.sparse_categorical_crossentropy, name, dtype, from_logits=from_logits, axis=axis)
+def _positive(name: str, value: int) -> int:
+    if not isinstance(value, int) or value < 1:
+        raise ArgumentError(f"{name} must be a positive whole number, got {value!r}")
+    return value
 
 
 CLASSES: tuple[type[Any], ...] = (
-    Mean, Sum, Accuracy, BinaryAccuracy, CategoricalAccuracy, SparseCategoricalAccuracy, MeanSquaredError,
-    MeanAbsoluteError, BinaryCrossentropy, CategoricalCrossentropy, SparseCategoricalCrossentropy,
+    Mean, Sum, Accuracy, BinaryAccuracy, CategoricalAccuracy, SparseCategoricalAccuracy, TopKCategoricalAccuracy,
+    SparseTopKCategoricalAccuracy, MeanSquaredError, MeanAbsoluteError, MeanAbsolutePercentageError,
+    MeanSquaredLogarithmicError, RootMeanSquaredError, LogCoshError, CosineSimilarity, Hinge, SquaredHinge,
+    CategoricalHinge, KLDivergence, Poisson, BinaryCrossentropy, CategoricalCrossentropy,
+    SparseCategoricalCrossentropy, TruePositives, TrueNegatives, FalsePositives, FalseNegatives, Precision, Recall,
+    AUC, R2Score, F1Score, FBetaScore, BinaryIoU, PearsonCorrelation, ConcordanceCorrelation,
 )  # fmt: skip
 NAMES: dict[str, type[Any]] = {
     **{snake_case(c.__name__): c for c in CLASSES},
@@ -155,6 +188,13 @@ NAMES: dict[str, type[Any]] = {
     "acc": Accuracy,
     "mse": MeanSquaredError,
     "mae": MeanAbsoluteError,
+    "mape": MeanAbsolutePercentageError,
+    "msle": MeanSquaredLogarithmicError,
+    "rmse": RootMeanSquaredError,
+    "logcosh": LogCoshError,
+    "log_cosh": LogCoshError,
+    "kld": KLDivergence,
+    "kullback_leibler_divergence": KLDivergence,
     "bce": BinaryCrossentropy,
     "cce": CategoricalCrossentropy,
 }

@@ -62,6 +62,10 @@ class Optimizer:
         """The names of the arrays kept for each variable, which start at 0."""
         return ()
 
+    def slot_start(self, name: str) -> float:
+        """The number that a slot's array is filled with at the start."""
+        return 0.0
+
     def step_rate(self, learning_rate: Any) -> Any:
         """The scalar that `update_step` is given; computed once a step."""
         return learning_rate
@@ -100,7 +104,7 @@ class Optimizer:
                 self._built.append(variable)
                 self._slots[id(variable)] = {
                     slot: ops.Variable(
-                        np.zeros(variable.spec.dims, variable.dtype),
+                        np.full(variable.spec.dims, self.slot_start(slot), variable.dtype),
                         trainable=False,
                         name=f"{variable.path}_{slot}",
                     )
@@ -141,6 +145,10 @@ class Optimizer:
         scalar = self.step_rate(rate)
         for gradient, (_, variable) in zip(gradients, pairs, strict=True):
             self.update_step(gradient, variable, ops.cast(scalar, variable.dtype))
+        for _, variable in pairs:
+            constraint = getattr(variable, "constraint", None)
+            if constraint is not None:
+                variable.assign(constraint(variable))
         self.iterations.assign(apply_next(self.iterations))
 
     def _present(self, grads: Sequence[Any], variables: Sequence[Any]) -> list[tuple[Any, Any]]:

@@ -9,9 +9,26 @@ from graphkit.core.errors import ArgumentError
 from graphkit.layers.identifiers import find
 from graphkit.ops.index import squared_by_occurrence
 from graphkit.ops.random import apply_next
+from graphkit.train import adaptive, schedules
+from graphkit.train.adaptive import Adadelta, Adagrad, Adamax, Ftrl, Lamb, Lion, Nadam
 from graphkit.train.optimizer import RATE_DTYPE, Optimizer, number
 
-__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "get"]
+__all__ = [
+    "SGD",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "Ftrl",
+    "Lamb",
+    "Lion",
+    "Nadam",
+    "Optimizer",
+    "RMSprop",
+    "get",
+    "schedules",
+]
 
 
 class SGD(Optimizer):
@@ -177,7 +194,7 @@ def _fraction(name: str, value: Any, inclusive: bool = False) -> float:
     return found
 
 
-NAMES: dict[str, type[Any]] = {"sgd": SGD, "rmsprop": RMSprop, "adam": Adam, "adamw": AdamW}
+NAMES: dict[str, type[Any]] = {"sgd": SGD, "rmsprop": RMSprop, "adam": Adam, "adamw": AdamW, **adaptive.NAMES}
 
 
 def get(identifier: Any) -> Any:

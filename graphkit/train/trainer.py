@@ -46,7 +46,7 @@ class Trainer:
         self.optimizer = None if optimizer is None else optimizers.get(optimizer)
         self.run_eagerly = run_eagerly
         self.uncompiled = False
-        self._feeder = Feeder(model.input_specs, model.output_names)
+        self._feeder = Feeder(model.input_specs, model.output_names, model.arrange)
         self._settings = (loss, loss_weights, metrics, weighted_metrics)
         self._objective: Objective | None = None
         self._compiled: dict[Any, tuple[Compiled, list[str], list[Any]]] = {}
@@ -60,7 +60,7 @@ class Trainer:
     def feeder(self) -> Feeder:
         """What checks and orders data; made anew where the model learned its inputs at its first call."""
         if self._feeder.inputs is None and self.model.input_specs is not None:
-            self._feeder = Feeder(self.model.input_specs, self.model.output_names)
+            self._feeder = Feeder(self.model.input_specs, self.model.output_names, self.model.arrange)
         return self._feeder
 
     # the default steps

@@ -11,7 +11,8 @@ from graphkit.graph.symbol import Node, Symbol
 
 HEAD = [
     'graph [fontname="Helvetica", fontsize=11, style=rounded, color="#8aa1c4"];',
-    'node [shape=box, style="rounded,filled", fillcolor="#eef3fb", color="#44608c", fontname="Helvetica", fontsize=10];',
+    'node [shape=box, style="rounded,filled", fillcolor="#eef3fb", color="#44608c"];',
+    'node [fontname="Helvetica", fontsize=10];',
     'edge [color="#44608c", arrowsize=0.7];',
 ]
 

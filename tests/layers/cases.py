@@ -8,7 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from graphkit import layers
+from graphkit import layers, ops
+from graphkit.layers import initializers
+from tests.layers import references
+from tests.layers.references import additive, batch_norm, causal, group_norm, multi_head, standard
 
 B, T, F, U, V = 3, 5, 11, 2, 13
 Arrays = Sequence[np.ndarray]
@@ -68,8 +71,9 @@ def softmax(x: Any) -> Any:
 
 
 def lstm(
-    x: Any, weights: Arrays, mask: Any = None, backwards: bool = False, zero: bool = False, state: Any = None
-) -> tuple[Any, Any, Any]:
+    x: Any, weights: Arrays, mask: Any = None, backwards: bool = False, zero: bool = False, state: Any = None,
+    turn: Any = sigmoid, active: Any = np.tanh,
+) -> tuple[Any, Any, Any]:  # fmt: skip
     """The whole sequence of outputs, the last h and the last c, step by step; a dead step keeps all three."""
     kernel, recurrent, bias = (*weights, 0.0)[:3]
     h, c = state if state is not None else (np.zeros((len(x), U)), np.zeros((len(x), U)))
@@ -77,8 +81,8 @@ def lstm(
     found = []
     for t in range(x.shape[1])[:: -1 if backwards else 1]:
         i, f, g, o = np.split(x[:, t] @ kernel + h @ recurrent + bias, 4, axis=1)
-        new_c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
-        new_h = sigmoid(o) * np.tanh(new_c)
+        new_c = turn(f) * c + turn(i) * active(g)
+        new_h = turn(o) * active(new_c)
         alive = live[:, t, None]
         h, c = np.where(alive, new_h, h), np.where(alive, new_c, c)
         found.append(np.where(alive, h, 0.0) if zero else h)
@@ -138,5 +142,328 @@ ROWS = [
         lambda layer, x, m, h, c: layer(x, initial_state=[h, c], mask=m)),
 ]  # fmt: skip
 
+
+def gru(
+    x: Any, weights: Arrays, mask: Any = None, backwards: bool = False, zero: bool = False, state: Any = None,
+    after: bool = True, turn: Any = sigmoid, active: Any = np.tanh,
+) -> tuple[Any, Any]:  # fmt: skip
+    """The whole sequence of outputs and the last h, step by step; a dead step keeps both."""
+    kernel, recurrent, bias = (*weights, np.zeros((2, 3 * U)))[:3]
+    given, kept = bias if after else (bias if bias.ndim == 1 else bias[0], 0.0)
+    h = np.zeros((len(x), U)) if state is None else state
+    found = []
+    for t in range(x.shape[1])[:: -1 if backwards else 1]:
+        a = x[:, t] @ kernel + given
+        z, r, inner = np.split(h @ recurrent + kept, 3, axis=1)
+        z, r = turn(a[:, :U] + z), turn(a[:, U : 2 * U] + r)
+        inner = r * inner if after else (r * h) @ recurrent[:, 2 * U :]
+        alive = (np.ones(x.shape[:2], bool) if mask is None else mask)[:, t, None]
+        h = np.where(alive, z * h + (1 - z) * active(a[:, 2 * U :] + inner), h)
+        found.append(np.where(alive, h, 0.0) if zero else h)
+    return np.stack(found, 1) if found else np.zeros((*x.shape[:2], U)), h
+
+
+def simple_rnn(
+    x: Any, weights: Arrays, mask: Any = None, backwards: bool = False, zero: bool = False, state: Any = None,
+    active: Any = np.tanh,
+) -> tuple[Any, Any]:  # fmt: skip
+    """The whole sequence of outputs and the last h, step by step; a dead step keeps both."""
+    kernel, recurrent, bias = (*weights, 0.0)[:3]
+    h = np.zeros((len(x), U)) if state is None else state
+    found = []
+    for t in range(x.shape[1])[:: -1 if backwards else 1]:
+        alive = (np.ones(x.shape[:2], bool) if mask is None else mask)[:, t, None]
+        h = np.where(alive, active(x[:, t] @ kernel + h @ recurrent + bias), h)
+        found.append(np.where(alive, h, 0.0) if zero else h)
+    return np.stack(found, 1) if found else np.zeros((*x.shape[:2], U)), h
+
+
+def both(
+    cell: Any, merge: Callable[[Any, Any], Any], sequences: bool = True, states: bool = False
+) -> Callable[..., Any]:
+    """The cell forwards, and backwards with the second half of the weights and states, the outputs merged."""
+
+    def want(x: Arrays, w: Arrays) -> Any:
+        half = len(w) // 2
+        rest = x[2:] if len(x) > 1 and x[1].dtype == bool else x[1:]
+        mask = x[1] if len(x) > 1 and x[1].dtype == bool else None
+        cut = len(rest) // 2
+        given = [None if not rest else s[0] if cut == 1 else s for s in (rest[:cut], rest[cut:])]
+        zero = {"zero": sequences}
+        one = cell(x[0], w[:half], mask, state=given[0], **zero)
+        other = cell(x[0], w[half:], mask, backwards=True, state=given[1], **zero)
+        merged = merge(one[0], other[0][:, ::-1]) if sequences else merge(one[1], other[1])
+        return [merged, *one[1:], *other[1:]] if states else merged
+
+    return want
+
+
+def beside(one: Any, other: Any) -> Any:
+    return np.concatenate([one, other], -1)
+
+
+ONES = {"bias_initializer": "ones"}
+SEQUENCES = {"return_sequences": True}
+
+
+def with_state(layer: Any, x: Any, *states: Any) -> Any:
+    return layer(x, initial_state=list(states))
+
+
+def with_both(layer: Any, x: Any, mask: Any, *states: Any) -> Any:
+    return layer(x, initial_state=list(states), mask=mask)
+
+
+ROWS += [
+    Row("lstm_softplus", lambda: layers.LSTM(U, "softplus", "tanh", **SEQUENCES), (FREE,),
+        lambda x, w: lstm(x[0], w, turn=np.tanh, active=lambda v: np.log1p(np.exp(v)))[0]),
+    Row("lstm_softplus_masked", lambda: layers.LSTM(U, "softplus", return_state=True, **ONES), (FREE, MASK),
+        lambda x, w: [(y := lstm(x[0], w, x[1], active=lambda v: np.log1p(np.exp(v))))[1], *y[1:]], masked),
+    Row("gru", lambda: layers.GRU(U, **ONES), (FREE,), lambda x, w: gru(x[0], w)[1]),
+    Row("gru_no_bias", lambda: layers.GRU(U, use_bias=False), (FREE,), lambda x, w: gru(x[0], w)[1]),
+    Row("gru_sequences", lambda: layers.GRU(U, **SEQUENCES), (FREE,), lambda x, w: gru(x[0], w)[0]),
+    Row("gru_backwards", lambda: layers.GRU(U, go_backwards=True, **SEQUENCES), (FREE,),
+        lambda x, w: gru(x[0], w, backwards=True)[0]),
+    Row("gru_state", lambda: layers.GRU(U, return_state=True, **SEQUENCES), (FREE, STATE),
+        lambda x, w: gru(x[0], w, state=x[1]), with_state),
+    Row("gru_masked", lambda: layers.GRU(U, **ONES), (FREE, MASK), lambda x, w: gru(x[0], w, x[1])[1], masked),
+    Row("gru_masked_sequences", lambda: layers.GRU(U, return_state=True, **SEQUENCES, **ONES), (FREE, MASK),
+        lambda x, w: gru(x[0], w, x[1]), masked),
+    Row("gru_masked_backwards", lambda: layers.GRU(U, go_backwards=True, **SEQUENCES, **ONES), (FREE, MASK),
+        lambda x, w: gru(x[0], w, x[1], backwards=True)[0], masked),
+    Row("gru_masked_zero", lambda: layers.GRU(U, zero_output_for_mask=True, **SEQUENCES, **ONES), (FREE, MASK),
+        lambda x, w: gru(x[0], w, x[1], zero=True)[0], masked),
+    Row("gru_masked_state", lambda: layers.GRU(U, **ONES), (FREE, MASK, STATE),
+        lambda x, w: gru(x[0], w, x[1], state=x[2])[1], with_both),
+    Row("gru_before", lambda: layers.GRU(U, reset_after=False, **ONES), (FREE,),
+        lambda x, w: gru(x[0], w, after=False)[1]),
+    Row("gru_before_no_bias", lambda: layers.GRU(U, reset_after=False, use_bias=False, **SEQUENCES), (FREE,),
+        lambda x, w: gru(x[0], w, after=False)[0]),
+    Row("gru_before_masked", lambda: layers.GRU(U, reset_after=False, return_state=True, **SEQUENCES, **ONES),
+        (FREE, MASK, STATE), lambda x, w: gru(x[0], w, x[1], state=x[2], after=False), with_both),
+    Row("gru_softplus", lambda: layers.GRU(U, "softplus", "tanh", **SEQUENCES), (FREE,),
+        lambda x, w: gru(x[0], w, turn=np.tanh, active=lambda v: np.log1p(np.exp(v)))[0]),
+    Row("gru_before_softplus_masked", lambda: layers.GRU(U, "softplus", reset_after=False, **SEQUENCES, **ONES),
+        (FREE, MASK), lambda x, w: gru(x[0], w, x[1], after=False, active=lambda v: np.log1p(np.exp(v)))[0], masked),
+    Row("simple_rnn", lambda: layers.SimpleRNN(U, **ONES), (FREE,), lambda x, w: simple_rnn(x[0], w)[1]),
+    Row("simple_rnn_no_bias", lambda: layers.SimpleRNN(U, use_bias=False), (FREE,),
+        lambda x, w: simple_rnn(x[0], w)[1]),
+    Row("simple_rnn_backwards", lambda: layers.SimpleRNN(U, go_backwards=True, **SEQUENCES), (FREE,),
+        lambda x, w: simple_rnn(x[0], w, backwards=True)[0]),
+    Row("simple_rnn_state", lambda: layers.SimpleRNN(U, return_state=True, **SEQUENCES), (FREE, STATE),
+        lambda x, w: simple_rnn(x[0], w, state=x[1]), with_state),
+    Row("simple_rnn_masked", lambda: layers.SimpleRNN(U, **ONES), (FREE, MASK),
+        lambda x, w: simple_rnn(x[0], w, x[1])[1], masked),
+    Row("simple_rnn_masked_sequences", lambda: layers.SimpleRNN(U, return_state=True, **SEQUENCES, **ONES),
+        (FREE, MASK, STATE), lambda x, w: simple_rnn(x[0], w, x[1], state=x[2]), with_both),
+    Row("simple_rnn_masked_backwards", lambda: layers.SimpleRNN(U, go_backwards=True, **SEQUENCES, **ONES),
+        (FREE, MASK), lambda x, w: simple_rnn(x[0], w, x[1], backwards=True)[0], masked),
+    Row("simple_rnn_masked_zero", lambda: layers.SimpleRNN(U, zero_output_for_mask=True, **SEQUENCES, **ONES),
+        (FREE, MASK), lambda x, w: simple_rnn(x[0], w, x[1], zero=True)[0], masked),
+    Row("simple_rnn_sigmoid", lambda: layers.SimpleRNN(U, "sigmoid", **SEQUENCES), (FREE, MASK),
+        lambda x, w: simple_rnn(x[0], w, x[1], active=sigmoid)[0], masked),
+    Row("bidirectional", lambda: layers.Bidirectional(layers.LSTM(U, name="lstm")), (FREE,), both(lstm, beside, False)),
+    Row("bidirectional_sequences", lambda: layers.Bidirectional(layers.GRU(U, **SEQUENCES)), (FREE,),
+        both(gru, beside)),
+    Row("bidirectional_sum", lambda: layers.Bidirectional(layers.SimpleRNN(U, **SEQUENCES), "sum"), (FREE,),
+        both(simple_rnn, lambda a, b: a + b)),
+    Row("bidirectional_mul", lambda: layers.Bidirectional(layers.GRU(U, **SEQUENCES), "mul"), (FREE,),
+        both(gru, lambda a, b: a * b)),
+    Row("bidirectional_ave", lambda: layers.Bidirectional(layers.GRU(U), "ave"), (FREE,),
+        both(gru, lambda a, b: (a + b) / 2, False)),
+    Row("bidirectional_none", lambda: layers.Bidirectional(layers.LSTM(U, **SEQUENCES), None), (FREE,),
+        both(lstm, lambda a, b: [a, b])),
+    Row("bidirectional_masked", lambda: layers.Bidirectional(layers.GRU(U, **ONES)), (FREE, MASK),
+        both(gru, beside, False), masked),
+    Row("bidirectional_masked_sequences", lambda: layers.Bidirectional(layers.LSTM(U, **SEQUENCES, **ONES)),
+        (FREE, MASK), both(lstm, beside), masked),
+    Row("bidirectional_state", lambda: layers.Bidirectional(layers.LSTM(U, return_state=True, **SEQUENCES)),
+        (FREE, STATE, STATE, STATE, STATE), both(lstm, beside, states=True), with_state),
+    Row("bidirectional_two_kinds",
+        lambda: layers.Bidirectional(layers.GRU(U, **SEQUENCES),
+                                     backward_layer=layers.GRU(U, go_backwards=True, reset_after=True, **SEQUENCES)),
+        (FREE, MASK), both(gru, beside), masked),
+    Row("time_distributed", lambda: layers.TimeDistributed(layers.Dense(U)), (FREE,), lambda x, w: x[0] @ w[0] + w[1]),
+    Row("time_distributed_flatten", lambda: layers.TimeDistributed(layers.Flatten()), (Given(("b", "t", F, U)),),
+        lambda x, w: x[0].reshape(*x[0].shape[:2], F * U)),
+    Row("time_distributed_lstm", lambda: layers.TimeDistributed(layers.LSTM(U, **ONES)), (Given(("b", 2, "t", F)),),
+        lambda x, w: lstm(x[0].reshape(-1, *x[0].shape[2:]), w)[1].reshape(len(x[0]), 2, U)),
+]  # fmt: skip
+
+
+BIASED = {"beta_initializer": "ones", "gamma_initializer": initializers.Constant(2.0)}
+MOVED = {"moving_mean_initializer": "ones", "moving_variance_initializer": initializers.Constant(3.0)}
+HEADS = {"num_heads": 3, "key_dim": U, "bias_initializer": "ones"}
+PLACES = Given(("b", "t", U, F))
+
+
+def training(layer: Any, x: Any, *mask: Any) -> Any:
+    return layer(x, training=True, mask=mask[0] if mask else None)
+
+
+def padded(layer: Any, x: Any, live: Any) -> Any:
+    """Masking on numbers that are 7 at the dead steps."""
+    return layer(ops.where(ops.expand_dims(live, -1), x, 7.0))
+
+
+def pairwise(live: Any) -> Any:
+    """Steps that are both alive.    (b, t) -> (b, t, t)"""
+    return ops.logical_and(ops.expand_dims(live, 2), ops.expand_dims(live, 1))
+
+
+def flat_heads(x: Arrays, w: Arrays) -> Any:
+    """Attention over both axes of places as over one of their product."""
+    rows = x[0].reshape(len(x[0]), x[0].shape[1] * U, F)
+    return multi_head(rows, rows, rows, w)[0].reshape(x[0].shape)
+
+
+def inner_heads(x: Arrays, w: Arrays) -> Any:
+    """Attention over the second axis of places, each place of the first for itself."""
+    rows = x[0].reshape(-1, U, F)
+    return multi_head(rows, rows, rows, w)[0].reshape(x[0].shape)
+
+
+ROWS += [
+    Row("add_rank", lambda: layers.Add(), (FREE, MATRIX), lambda x, w: x[0] + x[1][:, None]),
+    Row("subtract", lambda: layers.Subtract(), (FREE, MATRIX), lambda x, w: x[0] - x[1][:, None]),
+    Row("multiply", lambda: layers.Multiply(), (FREE, MATRIX, FREE), lambda x, w: x[0] * x[1][:, None] * x[2]),
+    Row("average", lambda: layers.Average(), (FREE, MATRIX, FREE), lambda x, w: (x[0] + x[1][:, None] + x[2]) / 3),
+    Row("maximum", lambda: layers.Maximum(), (FREE, MATRIX), lambda x, w: np.maximum(x[0], x[1][:, None])),
+    Row("minimum", lambda: layers.Minimum(), (FREE, MATRIX), lambda x, w: np.minimum(x[0], x[1][:, None])),
+    Row("dot", lambda: layers.Dot(-1), (SEQUENCE, FREE), lambda x, w: np.einsum("btf,bsf->bts", *x)),
+    Row("dot_vectors", lambda: layers.Dot(1), (MATRIX, MATRIX), lambda x, w: (x[0] * x[1]).sum(1, keepdims=True)),
+    Row("dot_pair", lambda: layers.Dot((2, 1)), (FREE, MATRIX), lambda x, w: np.einsum("btf,bf->bt", *x)),
+    Row("dot_normalize", lambda: layers.Dot((2, 1), normalize=True), (FREE, MATRIX),
+        lambda x, w: np.einsum("btf,bf->bt", *(v / np.linalg.norm(v, axis=-1, keepdims=True) for v in x))),
+    Row("einsum_dense", lambda: layers.EinsumDense("abc,cd->abd", (None, U), "tanh", "d", bias_initializer="ones"),
+        (FREE,), lambda x, w: np.tanh(x[0] @ w[0] + w[1])),
+    Row("einsum_dense_heads", lambda: layers.EinsumDense("abc,cde->abde", (None, U, V), bias_axes="de"), (FREE,),
+        lambda x, w: np.einsum("abc,cde->abde", x[0], w[0]) + w[1]),
+    Row("einsum_dense_merge", lambda: layers.EinsumDense("abcd,cde->abe", (None, V)), (PLACES,),
+        lambda x, w: np.einsum("abcd,cde->abe", x[0], w[0])),
+    Row("einsum_dense_any", lambda: layers.EinsumDense("...x,xy->...y", V, bias_axes="y"), (PLACES,),
+        lambda x, w: x[0] @ w[0] + w[1]),
+    Row("einsum_dense_any_last", lambda: layers.EinsumDense("ab...,bc->ac...", (U, None), bias_axes="c"),
+        (Given(("b", F, "t")),), lambda x, w: np.einsum("abt,bc->act", x[0], w[0]) + w[1]),
+    Row("relu", lambda: layers.ReLU(), (FREE,), lambda x, w: np.maximum(x[0], 0)),
+    Row("relu_options", lambda: layers.ReLU(1.0, 0.25, 0.5), (FREE,),
+        lambda x, w: np.where(x[0] > 0.5, np.minimum(x[0], 1), 0.25 * (x[0] - 0.5))),
+    Row("leaky_relu", lambda: layers.LeakyReLU(0.25), (FREE,), lambda x, w: np.where(x[0] > 0, x[0], x[0] / 4)),
+    Row("prelu", lambda: layers.PReLU("glorot_uniform"), (SEQUENCE,),
+        lambda x, w: np.where(x[0] > 0, x[0], w[0] * x[0])),
+    Row("prelu_shared", lambda: layers.PReLU("ones", shared_axes=1), (FREE,),
+        lambda x, w: np.where(x[0] > 0, x[0], w[0] * x[0])),
+    Row("elu", lambda: layers.ELU(0.5), (FREE,), lambda x, w: np.where(x[0] > 0, x[0], 0.5 * np.expm1(x[0]))),
+    Row("softmax", lambda: layers.Softmax(), (FREE,), lambda x, w: references.softmax(x[0])),
+    Row("softmax_axis", lambda: layers.Softmax(axis=1), (FREE,), lambda x, w: references.softmax(x[0], 1)),
+    Row("softmax_axes", lambda: layers.Softmax(axis=(1, 2)), (FREE,), lambda x, w: references.softmax(x[0], (1, 2))),
+    Row("softmax_masked", lambda: layers.Softmax(), (Given(("b", "t")), MASK),
+        lambda x, w: references.softmax(x[0], mask=x[1]), masked),
+    Row("masking", lambda: layers.Masking(7.0), (FREE, MASK), lambda x, w: x[0] * x[1][..., None], padded),
+    Row("permute", lambda: layers.Permute((2, 1)), (FREE,), lambda x, w: x[0].transpose(0, 2, 1)),
+    Row("permute_three", lambda: layers.Permute((3, 1, 2)), (PLACES,), lambda x, w: x[0].transpose(0, 3, 1, 2)),
+    Row("repeat_vector", lambda: layers.RepeatVector(V), (MATRIX,), lambda x, w: np.stack([x[0]] * V, 1)),
+    Row("gaussian_noise", lambda: layers.GaussianNoise(0.5), (FREE,), lambda x, w: x[0]),
+    Row("gaussian_dropout", lambda: layers.GaussianDropout(0.5), (FREE,), lambda x, w: x[0]),
+    Row("spatial_dropout_1d", lambda: layers.SpatialDropout1D(0.5), (FREE,), lambda x, w: x[0]),
+    Row("spatial_dropout_2d", lambda: layers.SpatialDropout2D(0.5), (PLACES,), lambda x, w: x[0]),
+    Row("spatial_dropout_3d", lambda: layers.SpatialDropout3D(0.5), (Given(("b", "t", U, F, V)),), lambda x, w: x[0]),
+]  # fmt: skip
+
+ROWS += [
+    Row("layer_norm", lambda: layers.LayerNormalization(**BIASED), (FREE,),
+        lambda x, w: standard(x[0], -1, 1e-3) * w[0] + w[1]),
+    Row("layer_norm_axis", lambda: layers.LayerNormalization(1, 0.5, **BIASED), (Given(("b", T, "t")),),
+        lambda x, w: standard(x[0], 1, 0.5) * w[0][:, None] + w[1][:, None]),
+    Row("layer_norm_axes", lambda: layers.LayerNormalization([1, 2], **BIASED), (SEQUENCE,),
+        lambda x, w: standard(x[0], (1, 2), 1e-3) * w[0] + w[1]),
+    Row("layer_norm_no_center", lambda: layers.LayerNormalization(center=False), (MATRIX,),
+        lambda x, w: standard(x[0], -1, 1e-3) * w[0]),
+    Row("layer_norm_no_scale", lambda: layers.LayerNormalization(scale=False), (MATRIX,),
+        lambda x, w: standard(x[0], -1, 1e-3) + w[0]),
+    Row("layer_norm_free", lambda: layers.LayerNormalization(1, 0.5, center=False, scale=False), (FREE,),
+        lambda x, w: standard(x[0], 1, 0.5)),
+    Row("rms_norm", lambda: layers.RMSNormalization(), (FREE,),
+        lambda x, w: x[0] / np.sqrt((x[0] ** 2).mean(-1, keepdims=True) + 1e-6) * w[0]),
+    Row("rms_norm_axis", lambda: layers.RMSNormalization(1), (Given(("b", T, "t")),),
+        lambda x, w: x[0] / np.sqrt((x[0] ** 2).mean(1, keepdims=True) + 1e-6) * w[0][:, None]),
+    Row("unit_norm", lambda: layers.UnitNormalization(), (FREE,),
+        lambda x, w: x[0] / np.linalg.norm(x[0], axis=-1, keepdims=True)),
+    Row("unit_norm_axes", lambda: layers.UnitNormalization([1, 2]), (FREE,),
+        lambda x, w: x[0] / np.linalg.norm(x[0], axis=(1, 2), keepdims=True)),
+    Row("group_norm", lambda: layers.GroupNormalization(U, **BIASED), (Given(("b", "t", 2 * V)),),
+        lambda x, w: group_norm(x[0], U) * w[0] + w[1]),
+    Row("group_norm_each", lambda: layers.GroupNormalization(-1, epsilon=0.5, center=False), (FREE,),
+        lambda x, w: group_norm(x[0], F, 0.5) * w[0]),
+    Row("batch_norm", lambda: layers.BatchNormalization(**BIASED, **MOVED), (FREE,),
+        lambda x, w: (x[0] - w[2]) / np.sqrt(w[3] + 1e-3) * w[0] + w[1]),
+    Row("batch_norm_axis", lambda: layers.BatchNormalization(1, epsilon=0.5, **BIASED, **MOVED),
+        (Given(("b", T, "t")),),
+        lambda x, w: ((x[0].swapaxes(1, 2) - w[2]) / np.sqrt(w[3] + 0.5) * w[0] + w[1]).swapaxes(1, 2)),
+    Row("batch_norm_plain", lambda: layers.BatchNormalization(center=False, scale=False, **MOVED), (MATRIX,),
+        lambda x, w: (x[0] - w[0]) / np.sqrt(w[1] + 1e-3)),
+    Row("batch_norm_training", lambda: layers.BatchNormalization(epsilon=0.5, **BIASED), (FREE,),
+        lambda x, w: batch_norm(x[0], w, 0.5), training),
+    Row("batch_norm_masked", lambda: layers.BatchNormalization(epsilon=0.5, **BIASED), (FREE, MASK),
+        lambda x, w: batch_norm(x[0], w, 0.5, x[1]), training),
+    Row("batch_norm_frozen", lambda: layers.BatchNormalization(trainable=False, **MOVED), (FREE,),
+        lambda x, w: (x[0] - w[2]) / np.sqrt(w[3] + 1e-3), training),
+]  # fmt: skip
+
+ROWS += [
+    Row("attention", lambda: layers.Attention(), (SEQUENCE, FREE),
+        lambda x, w: references.attention(x[0], x[1], x[1])),
+    Row("attention_key", lambda: layers.Attention(use_scale=True), (SEQUENCE, Given(("b", "t", V)), FREE),
+        lambda x, w: references.attention(*x, scale=w[0])),
+    Row("attention_concat", lambda: layers.Attention(use_scale=True, score_mode="concat"), (SEQUENCE, FREE),
+        lambda x, w: additive(x[0], x[1], x[1], w[1], w[0])),
+    Row("attention_causal", lambda: layers.Attention(), (FREE, SEQUENCE),
+        lambda x, w: references.attention(x[0], x[1], x[1], causal(*x)),
+        lambda layer, q, v: layer([q, v], use_causal_mask=True)),
+    Row("attention_masked", lambda: layers.Attention(), (SEQUENCE, FREE, MASK),
+        lambda x, w: references.attention(x[0], x[1], x[1], x[2][:, None]),
+        lambda layer, q, v, live: layer([q, v], mask=[None, live])),
+    Row("attention_both_masks", lambda: layers.Attention(), (FREE, MASK),
+        lambda x, w: references.attention(x[0], x[0], x[0], x[1][:, None]) * x[1][..., None],
+        lambda layer, x, live: layer([x, x], mask=[live, live])),
+    Row("additive_attention", lambda: layers.AdditiveAttention(), (SEQUENCE, FREE),
+        lambda x, w: additive(x[0], x[1], x[1], w[0])),
+    Row("additive_attention_plain", lambda: layers.AdditiveAttention(use_scale=False), (SEQUENCE, FREE),
+        lambda x, w: additive(x[0], x[1], x[1])),
+    Row("multi_head", lambda: layers.MultiHeadAttention(**HEADS), (FREE,),
+        lambda x, w: multi_head(x[0], x[0], x[0], w)[0], lambda layer, x: layer(x, x)),
+    Row("multi_head_cross", lambda: layers.MultiHeadAttention(**HEADS, value_dim=V), (SEQUENCE, FREE),
+        lambda x, w: multi_head(x[0], x[1], x[1], w)[0], lambda layer, q, v: layer(q, v)),
+    Row("multi_head_key", lambda: layers.MultiHeadAttention(**HEADS, output_shape=V),
+        (SEQUENCE, FREE, Given(("b", "t", V))), lambda x, w: multi_head(*x, w)[0],
+        lambda layer, q, v, k: layer(q, v, k)),
+    Row("multi_head_no_bias", lambda: layers.MultiHeadAttention(3, V, use_bias=False), (FREE,),
+        lambda x, w: multi_head(x[0], x[0], x[0], w, bias=False)[0], lambda layer, x: layer(x, x)),
+    Row("multi_head_output", lambda: layers.MultiHeadAttention(**HEADS, output_shape=(V, U)), (FREE,),
+        lambda x, w: multi_head(x[0], x[0], x[0], w)[0], lambda layer, x: layer(x, x)),
+    Row("multi_head_scores", lambda: layers.MultiHeadAttention(**HEADS), (SEQUENCE, FREE),
+        lambda x, w: multi_head(x[0], x[1], x[1], w),
+        lambda layer, q, v: layer(q, v, return_attention_scores=True)),
+    Row("multi_head_causal", lambda: layers.MultiHeadAttention(**HEADS), (FREE,),
+        lambda x, w: multi_head(x[0], x[0], x[0], w, causal(x[0], x[0]))[0],
+        lambda layer, x: layer(x, x, use_causal_mask=True)),
+    Row("multi_head_causal_cross", lambda: layers.MultiHeadAttention(**HEADS), (SEQUENCE, FREE),
+        lambda x, w: multi_head(x[0], x[1], x[1], w, causal(*x))[0],
+        lambda layer, q, v: layer(q, v, use_causal_mask=True)),
+    Row("multi_head_masked", lambda: layers.MultiHeadAttention(**HEADS), (SEQUENCE, FREE, MASK),
+        lambda x, w: multi_head(x[0], x[1], x[1], w, x[2][:, None])[0],
+        lambda layer, q, v, live: layer(q, v, value_mask=live)),
+    Row("multi_head_masks", lambda: layers.MultiHeadAttention(**HEADS), (FREE, MASK),
+        lambda x, w: multi_head(x[0], x[0], x[0], w, x[1][:, None] & x[1][:, :, None] & causal(x[0], x[0]))[0],
+        lambda layer, x, live: layer(x, x, attention_mask=pairwise(live), key_mask=live, use_causal_mask=True)),
+    Row("multi_head_places", lambda: layers.MultiHeadAttention(**HEADS, attention_axes=(1, 2)), (PLACES,),
+        flat_heads, lambda layer, x: layer(x, x)),
+    Row("multi_head_inner", lambda: layers.MultiHeadAttention(**HEADS, attention_axes=2), (PLACES,),
+        inner_heads, lambda layer, x: layer(x, x)),
+]  # fmt: skip
+
 # What the table need not hold: the base, the two forms of an input, and functions of a layer of the same name.
-APART = {"Layer", "Input", "InputLayer", "add", "concatenate"}
+APART = {
+    "Layer", "Input", "InputLayer", "add", "average", "concatenate", "dot", "maximum", "minimum", "multiply",
+    "subtract",
+}  # fmt: skip

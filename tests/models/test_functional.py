@@ -76,7 +76,7 @@ def test_outputs_that_are_not_reached_name_the_missing_input() -> None:
     a, b = Input((3,), name="a"), Input((3,), name="b")
     with pytest.raises(errors.ArgumentError, match="depend on 'b', which are not among"):
         Model(a, a + b)
-    with pytest.raises(errors.ArgumentError, match="is no Input"):
+    with pytest.raises(errors.ArgumentError, match="depend on 'a', which is not among"):
         Model(a + b, a)
     with pytest.raises(errors.ArgumentError, match="outputs hold a ndarray"):
         Model(a, A)

@@ -185,8 +185,10 @@ def test_state_of_a_metric_of_metrics_is_found() -> None:
             super().__init__()
             self.parts = {"mean": metrics.Mean(), "own": [self.add_weight(name="hits")]}
 
-    assert len(Both().variables) == 3
-    assert Both().name == "both"
+    both = Both()
+    assert len(both.variables) == 3
+    assert both.name == "both"
+    assert Both().name == "both_1"
 
 
 def test_in_a_trace_totals_are_state() -> None:

@@ -1,11 +1,11 @@
 """THE TABLE: at least one row for each op, and one for each form of a public function."""
 
-from tests.ops.cases import activation, elementwise, index, loss, random, recurrent, reduce, shape
+from tests.ops.cases import activation, conv, elementwise, index, loss, norm, pool, random, recurrent, reduce, shape
 from tests.ops.cases.case import INTEGER, NONE, ONES, OTHERS, SIZES, STEP, Case
 
 CASES: tuple[Case, ...] = (
     *elementwise.CASES, *activation.CASES, *reduce.CASES, *shape.CASES, *index.CASES, *recurrent.CASES, *random.CASES,
-    *loss.CASES,
+    *loss.CASES, *norm.CASES, *conv.CASES, *pool.CASES,
 )  # fmt: skip
 
 __all__ = ["CASES", "INTEGER", "NONE", "ONES", "OTHERS", "SIZES", "STEP", "Case"]

@@ -1,4 +1,4 @@
-"""Rows of `graphkit/ops/control.py` and `recurrent.py`."""
+"""Rows of `graphkit/ops/control.py`, `recurrent.py`, `recurrent_gru.py` and `recurrent_simple.py`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ from graphkit.core.op import spec_of
 from graphkit.core.reverse import Backward
 from graphkit.ops.control import Scan
 from graphkit.ops.recurrent import LSTM
+from graphkit.ops.recurrent_gru import GRU
+from graphkit.ops.recurrent_simple import SimpleRNN
 from tests.ops.cases.case import Case, Input, integers, live, normal
 
 UNITS = 2
 FEATURES = 3
+GRU_UNITS = 3
+GRU_FEATURES = 17
 
 
 def _running(h: Any, x: Any) -> tuple[Any, Any]:
@@ -152,4 +156,103 @@ LSTMS = (
     Case("lstm/long", _lstm(False), _inputs(23), _lstm_reference(False), slope=1e-5),
 )  # fmt: skip
 
-CASES = (*SCAN, *LSTMS)
+
+def _gru_reference(sequences: bool, after: bool) -> Callable[..., Any]:
+    """Cho's formula, one row, one step, one unit at a time; the reset gate behind or in front of the product."""
+
+    def reference(x: Any, w: Any, u: Any, bias: Any, h0: Any, mask: Any = None) -> Any:
+        rows, steps, _ = x.shape
+        h = h0.copy()
+        given, kept = bias if after else (bias, np.zeros_like(bias))
+        sequence = np.zeros((rows, steps, GRU_UNITS))
+        for row in range(rows):
+            for t in range(steps):
+                if mask is None or mask[row, t]:
+                    a = np.einsum("k,km->m", x[row, t], w) + given
+                    before = h[row].copy()
+                    gates = [_sigmoid(v) for v in a + np.einsum("k,km->m", before, u) + kept]
+                    z, r = gates[:GRU_UNITS], gates[GRU_UNITS : 2 * GRU_UNITS]
+                    for j in range(GRU_UNITS):
+                        column = u[:, 2 * GRU_UNITS + j]
+                        if after:
+                            inner = r[j] * (sum(before * column) + kept[2 * GRU_UNITS + j])
+                        else:
+                            inner = sum(r[k] * before[k] * column[k] for k in range(GRU_UNITS))
+                        h[row, j] = z[j] * before[j] + (1 - z[j]) * math.tanh(a[2 * GRU_UNITS + j] + inner)
+                sequence[row, t] = h[row]
+        return (sequence, h) if sequences else h
+
+    return reference
+
+
+def _gru_case(name: str, time: int | str = "t", mask: str = "", sequences: bool = False, after: bool = True,
+              covers: Any = (), slope: float = 1e-6) -> Case:  # fmt: skip
+    weights = (normal(GRU_FEATURES, 3 * GRU_UNITS), normal(GRU_UNITS, 3 * GRU_UNITS),
+               normal(2, 3 * GRU_UNITS) if after else normal(3 * GRU_UNITS))  # fmt: skip
+    masks = [live(mask, "b", time)] if mask else []
+
+    def call(x: Any, w: Any, u: Any, bias: Any, h: Any, *mask: Any) -> Any:
+        return ops.gru(x, (w, u, bias), h, *mask, sequences=sequences, reset_after=after)
+
+    inputs = (normal("b", time, GRU_FEATURES), *weights, normal("b", GRU_UNITS), *masks)
+    return Case(name, call, inputs, _gru_reference(sequences, after), covers, slope=slope)
+
+
+GRUS = (
+    _gru_case("gru", covers=(GRU, Backward)),
+    _gru_case("gru/sequences", sequences=True, covers=(GRU, Backward)),
+    _gru_case("gru/fixed_steps", 3, sequences=True),
+    _gru_case("gru/gaps", mask="gaps"),
+    _gru_case("gru/leading_sequences", mask="leading", sequences=True),
+    _gru_case("gru/empty_sequences", mask="empty", sequences=True),
+    _gru_case("gru/mixed", mask="mixed", covers=(GRU, Backward)),
+    _gru_case("gru/mixed_sequences", mask="mixed", sequences=True),
+    _gru_case("gru/long", 23, slope=1e-5),
+    _gru_case("gru/before", after=False, covers=(GRU, Backward)),
+    _gru_case("gru/before_sequences", sequences=True, after=False),
+    _gru_case("gru/before_gaps", mask="gaps", after=False),
+    _gru_case("gru/before_mixed_sequences", mask="mixed", sequences=True, after=False),
+    _gru_case("gru/before_long", 23, after=False, slope=1e-5),
+)
+
+
+def _simple_reference(sequences: bool) -> Callable[..., Any]:
+    """Elman's formula, one row, one step, one unit at a time."""
+
+    def reference(x: Any, w: Any, u: Any, bias: Any, h0: Any, mask: Any = None) -> Any:
+        rows, steps, _ = x.shape
+        h = h0.copy()
+        sequence = np.zeros((rows, steps, UNITS))
+        for row in range(rows):
+            for t in range(steps):
+                if mask is None or mask[row, t]:
+                    z = np.einsum("k,km->m", x[row, t], w) + np.einsum("k,km->m", h[row], u) + bias
+                    h[row] = [math.tanh(v) for v in z]
+                sequence[row, t] = h[row]
+        return (sequence, h) if sequences else h
+
+    return reference
+
+
+def _simple_case(name: str, time: int | str = "t", mask: str = "", sequences: bool = False, covers: Any = (),
+                 slope: float = 1e-6) -> Case:  # fmt: skip
+    weights = (normal(FEATURES, UNITS), normal(UNITS, UNITS), normal(UNITS))
+    inputs = (normal("b", time, FEATURES), *weights, normal("b", UNITS), *([live(mask, "b", time)] if mask else []))
+    return Case(
+        name, lambda x, w, u, bias, h, *mask: ops.simple_rnn(x, (w, u, bias), h, *mask, sequences=sequences),
+        inputs, _simple_reference(sequences), covers, slope=slope,
+    )  # fmt: skip
+
+
+SIMPLE = (
+    _simple_case("simple_rnn", covers=(SimpleRNN, Backward)),
+    _simple_case("simple_rnn/sequences", sequences=True, covers=(SimpleRNN, Backward)),
+    _simple_case("simple_rnn/gaps", mask="gaps"),
+    _simple_case("simple_rnn/leading_sequences", mask="leading", sequences=True),
+    _simple_case("simple_rnn/empty_sequences", mask="empty", sequences=True),
+    _simple_case("simple_rnn/mixed", mask="mixed", covers=(SimpleRNN, Backward)),
+    _simple_case("simple_rnn/mixed_sequences", mask="mixed", sequences=True),
+    _simple_case("simple_rnn/long", 23, slope=1e-5),
+)
+
+CASES = (*SCAN, *LSTMS, *GRUS, *SIMPLE)

@@ -1,0 +1,210 @@
+"""Attention: Attention, AdditiveAttention, MultiHeadAttention."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from graphkit import ops
+from graphkit.core.dimension import count
+from graphkit.core.errors import ArgumentError, ShapeError
+from graphkit.core.op import spec_of
+from graphkit.core.spec import axis_of, show
+from graphkit.layers import constraints, initializers, regularizers
+from graphkit.layers.activation_layers import masked_softmax
+from graphkit.layers.core import Dropout
+from graphkit.layers.layer import Layer
+from graphkit.layers.merging import check_several
+from graphkit.layers.products import EinsumDense
+
+
+def causal_mask(query: Any, key: Any) -> Any:
+    """True where a step of the query may look at a step of the key: at its own and at those before.    -> (1, t, s)"""
+    steps, others = (ops.arange(ops.shape(x)[1]) for x in (query, key))
+    return ops.expand_dims(ops.greater_equal(ops.expand_dims(steps, 1), others), 0)
+
+
+def all_hold(masks: Sequence[Any]) -> Any:
+    """Where all masks hold that are given, or None where none is."""
+    found = None
+    for mask in masks:
+        if mask is not None:
+            found = ops.cast(mask, "bool") if found is None else ops.logical_and(found, mask)
+    return found
+
+
+class Attention(Layer):
+    """softmax(score(q, k)) v for a list of query (b, t, n), value (b, s, m), and key (b, s, n) where it is another
+
+    score_mode "dot": q k^T (Luong et al., 2015), times a weight `scale` where use_scale; "concat":
+    concat_score_weight sum(tanh(scale (q + k))). mask: a list of those of query and value, which are the inputs' own
+    where not given; the output is 0 where the query's is False.
+    """
+
+    def __init__(
+        self, use_scale: bool = False, score_mode: str = "dot", dropout: float = 0.0, seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(**kwargs)
+        if score_mode not in ("dot", "concat"):
+            raise ArgumentError(f"{type(self).__name__}: score_mode is 'dot' or 'concat', got {score_mode!r}")
+        self.use_scale, self.score_mode = use_scale, score_mode
+        self.dropout = dropout
+        self.dropout_layer = Dropout(dropout, seed=seed, name="dropout")
+
+    def build(self, input_shape: Any) -> None:
+        check_several(self, input_shape)
+        if len(input_shape) not in (2, 3):
+            raise ArgumentError(f"{type(self).__name__} takes a list of query, value and key, got {len(input_shape)}")
+        self.scale = self.concat_score_weight = None
+        if self.use_scale:
+            self.scale = self.add_weight((), "ones", name="scale")
+        if self.score_mode == "concat":
+            self.concat_score_weight = self.add_weight((), "ones", name="concat_score_weight")
+
+    def scores(self, query: Any, key: Any) -> Any:
+        """How much each step of the query asks of each of the key.    -> (b, t, s)"""
+        if self.concat_score_weight is None:
+            found = ops.matmul(query, ops.transpose(key, (0, 2, 1)))
+            return found if self.scale is None else found * self.scale
+        pairs = ops.expand_dims(query, 2) + ops.expand_dims(key, 1)
+        scaled = pairs if self.scale is None else self.scale * pairs
+        return self.concat_score_weight * ops.sum(ops.tanh(scaled), -1)
+
+    def call(
+        self, inputs: Sequence[Any], mask: Any = None, return_attention_scores: bool = False,
+        use_causal_mask: bool = False,
+    ) -> Any:  # fmt: skip
+        query, value, key = (*inputs, inputs[1])[:3]
+        if any(spec_of(x).rank != 3 for x in (query, value, key)):
+            shapes = ", ".join(show(spec_of(x).dims) for x in inputs)
+            raise ShapeError(f"{type(self).__name__} takes values (batch, steps, features), got {shapes}")
+        query_mask, value_mask = (*(mask or ()), None, None)[:2]
+        causal = causal_mask(query, key) if use_causal_mask else None
+        allowed = all_hold([None if value_mask is None else ops.expand_dims(value_mask, 1), causal])
+        weights = self.dropout_layer(masked_softmax(self.scores(query, key), allowed))
+        result = ops.matmul(weights, value)
+        if query_mask is not None:
+            result = ops.where(ops.expand_dims(query_mask, -1), result, 0.0)
+        return (result, weights) if return_attention_scores else result
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        return mask[0] if mask else None
+
+
+class AdditiveAttention(Attention):
+    """softmax(sum(scale tanh(q + k))) v (Bahdanau et al., 2015); otherwise as Attention.    Weights: scale (n,)"""
+
+    def __init__(self, use_scale: bool = True, dropout: float = 0.0, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(use_scale, "dot", dropout, seed, **kwargs)
+
+    def build(self, input_shape: Any) -> None:
+        check_several(self, input_shape)
+        self.scale = self.add_weight((input_shape[0][-1],), "glorot_uniform", name="scale") if self.use_scale else None
+
+    def scores(self, query: Any, key: Any) -> Any:
+        """How much each step of the query asks of each of the key.    -> (b, t, s)"""
+        found = ops.tanh(ops.expand_dims(query, 2) + ops.expand_dims(key, 1))
+        return ops.sum(found if self.scale is None else found * self.scale, -1)
+
+
+class MultiHeadAttention(Layer):
+    """softmax(q k^T / sqrt(key_dim)) v in several heads, joined (Vaswani et al., 2017).
+
+    query (b, t, n), value and key (b, s, m) -> (b, t, output_shape), which is n where it is not given. With
+    return_attention_scores the shares (b, heads, t, s) follow. attention_axes: the axes that are attended over, where
+    there are several between batch and features. A step of the query attends where the masks of value and key, the
+    causal one and attention_mask (b, t, s) or (b, heads, t, s) all hold; where none does, evenly. The query's mask is
+    that of the output. Weights: query, key, value: kernel (n, heads, dim), bias (heads, dim); attention_output: kernel
+    (heads, value_dim, n), bias (n,).
+    """
+
+    def __init__(
+        self, num_heads: int, key_dim: int, value_dim: int | None = None, dropout: float = 0.0, use_bias: bool = True,
+        output_shape: int | Sequence[int] | None = None, attention_axes: int | Sequence[int] | None = None,
+        kernel_initializer: Any = "glorot_uniform", bias_initializer: Any = "zeros", kernel_regularizer: Any = None,
+        bias_regularizer: Any = None, kernel_constraint: Any = None, bias_constraint: Any = None,
+        seed: int | None = None, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(**kwargs)
+        for name, number in (("num_heads", num_heads), ("key_dim", key_dim), ("value_dim", value_dim or 1)):
+            if not isinstance(number, int) or number < 1:
+                raise ArgumentError(f"MultiHeadAttention: {name} must be a positive whole number, got {number!r}")
+        self.num_heads, self.key_dim, self.value_dim = num_heads, key_dim, value_dim or key_dim
+        self.use_bias = use_bias
+        self.output_sizes = (output_shape,) if isinstance(output_shape, int) else output_shape
+        self.attention_axes = (attention_axes,) if isinstance(attention_axes, int) else attention_axes
+        self.settings = {
+            "kernel_initializer": initializers.get(kernel_initializer),
+            "bias_initializer": initializers.get(bias_initializer),
+            "kernel_regularizer": regularizers.get(kernel_regularizer),
+            "bias_regularizer": regularizers.get(bias_regularizer),
+            "kernel_constraint": constraints.get(kernel_constraint),
+            "bias_constraint": constraints.get(bias_constraint),
+            "dtype": self.dtype,
+        }
+        self.query_dense = self._projection("query", self.key_dim)
+        self.key_dense = self._projection("key", self.key_dim)
+        self.value_dense = self._projection("value", self.value_dim)
+        self.dropout = dropout
+        self.dropout_layer = Dropout(dropout, seed=seed, name="dropout")
+
+    def _projection(self, name: str, size: int) -> EinsumDense:
+        """(..., n) -> (..., heads, size)"""
+        bias = "de" if self.use_bias else None
+        return EinsumDense("...c,cde->...de", (self.num_heads, size), bias_axes=bias, name=name, **self.settings)
+
+    def build(self, input_shape: Any) -> None:
+        sizes = tuple(self.output_sizes or (input_shape[-1],))
+        letters = "fghijklm"[: len(sizes)]
+        self.output_dense = EinsumDense(
+            f"...de,de{letters}->...{letters}", sizes, bias_axes=letters if self.use_bias else None,
+            name="attention_output", **self.settings,
+        )  # fmt: skip
+
+    def call(
+        self, query: Any, value: Any, key: Any = None, query_mask: Any = None, value_mask: Any = None,
+        key_mask: Any = None, attention_mask: Any = None, return_attention_scores: bool = False,
+        use_causal_mask: bool = False,
+    ) -> Any:  # fmt: skip
+        own_key = key is not None
+        key = key if own_key else value
+        value_mask = value.mask if value_mask is None else value_mask
+        key_mask = key.mask if key_mask is None and own_key else key_mask
+        mask = all_hold([
+            attention_mask,
+            None if value_mask is None else ops.expand_dims(value_mask, -2),
+            None if key_mask is None else ops.expand_dims(key_mask, -2),
+            causal_mask(query, value) if use_causal_mask else None,
+        ])  # fmt: skip
+        q, k, v = self.query_dense(query), self.key_dense(key), self.value_dense(value)
+        result, shares = self._attend(q * (1.0 / math.sqrt(self.key_dim)), k, v, mask)
+        result = self.output_dense(result)
+        result.mask = query.mask if query_mask is None else query_mask
+        return (result, shares) if return_attention_scores else result
+
+    def _attend(self, q: Any, k: Any, v: Any, mask: Any) -> tuple[Any, Any]:
+        """The attended values (batch, places of q, heads, value_dim), and the shares (batch, heads, t..., s...)."""
+        rank = spec_of(q).rank
+        axes = [axis_of(a, rank - 1) for a in self.attention_axes or range(1, rank - 2)]
+        order = [*(a for a in range(rank - 2) if a not in axes), rank - 2, *axes, rank - 1]
+        q, k, v = (ops.transpose(x, order) for x in (q, k, v))
+        lead = spec_of(q).dims[: -1 - len(axes)]
+        places, others = (spec_of(x).dims[-1 - len(axes) : -1] for x in (q, k))
+        if len(axes) > 1:
+            q, k, v = (ops.reshape(x, (*lead, count(s), spec_of(x).dims[-1]))
+                       for x, s in ((q, places), (k, others), (v, others)))  # fmt: skip
+        scores = ops.matmul(q, ops.transpose(k, (*range(len(lead)), -1, -2)))
+        if mask is not None:
+            scores_dims = (*lead, *places, *others)
+            for _ in range(len(scores_dims) - spec_of(mask).rank):
+                mask = ops.expand_dims(mask, -1 - 2 * len(axes))
+            if len(axes) > 1:
+                mask = ops.reshape(ops.broadcast_to(mask, scores_dims), spec_of(scores).dims)
+        shares = masked_softmax(scores, mask)
+        result = ops.matmul(self.dropout_layer(shares), v)
+        if len(axes) > 1:
+            result = ops.reshape(result, (*lead, *places, self.value_dim))
+            shares = ops.reshape(shares, (*lead, *places, *others))
+        return ops.transpose(result, [order.index(a) for a in range(rank)]), shares

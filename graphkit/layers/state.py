@@ -1,0 +1,162 @@
+"""The state of a layer: weights, sub-layers and penalties, found by walking plain attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from graphkit.core.context import current
+from graphkit.core.dtypes import Array, as_dtype, is_float
+from graphkit.core.errors import ArgumentError, ShapeError
+from graphkit.core.spec import show
+from graphkit.layers import constraints, initializers, regularizers
+from graphkit.ops import Variable
+
+
+class State:
+    """What holds variables, itself and in other such objects among its attributes."""
+
+    name: str
+    dtype: np.dtype[Any]
+    _trainable: bool
+    _weights: list[Variable]
+    _penalties: Penalties
+
+    def add_weight(
+        self,
+        shape: Sequence[int] = (),
+        initializer: Any = None,
+        dtype: Any = None,
+        trainable: bool = True,
+        regularizer: Any = None,
+        name: str | None = None,
+        constraint: Any = None,
+    ) -> Variable:
+        """A new weight of this layer; initializer "glorot_uniform" where none is given ("zeros" for integers)."""
+        kind = as_dtype(dtype) if dtype is not None else self.dtype
+        chosen = initializer if initializer is not None else ("glorot_uniform" if is_float(kind) else "zeros")
+        name = name or f"variable_{len(self._weights)}" if self._weights or name else "variable"
+        weight = Variable(
+            initializers.get(chosen), tuple(shape), kind, trainable=trainable and self._trainable, name=name
+        )
+        weight.path = "/".join((*current().scope, name)) if current().scope else f"{self.name}/{name}"
+        weight.regularizer = regularizers.get(regularizer)  # type: ignore[attr-defined] # read by `losses`
+        weight.constraint = constraints.get(constraint)  # type: ignore[attr-defined] # applied after each update
+        weight.wanted = trainable  # type: ignore[attr-defined] # what `trainable = True` restores
+        self._weights.append(weight)
+        return weight
+
+    def sublayers(self) -> list[State]:
+        """The layers this one holds, in the order of its attributes."""
+        return unique(x for x in _held(self._attributes()) if isinstance(x, State))
+
+    def own_weights(self) -> list[Any]:
+        """The variables this layer holds itself."""
+        return unique([*self._weights, *(x for x in _held(self._attributes()) if isinstance(x, Variable))])
+
+    def _attributes(self) -> dict[str, Any]:
+        """What may hold state: all attributes but the noted constructor arguments."""
+        return {name: value for name, value in vars(self).items() if name != "_arguments"}
+
+    def walk(self) -> list[State]:
+        """This layer and all it holds, however deep, each once, outer ones first."""
+        found: dict[int, State] = {}
+        waiting: list[State] = [self]
+        while waiting:
+            layer = waiting.pop()
+            if id(layer) not in found:
+                found[id(layer)] = layer
+                waiting.extend(reversed(layer.sublayers()))
+        return list(found.values())
+
+    @property
+    def weights(self) -> list[Any]:
+        """All variables: the layer's own, then its sub-layers'."""
+        return unique(w for layer in self.walk() for w in layer.own_weights())
+
+    @property
+    def variables(self) -> list[Any]:
+        """The same as `weights`."""
+        return self.weights
+
+    @property
+    def trainable_weights(self) -> list[Any]:
+        """The variables that training changes."""
+        return [w for w in self.weights if w.trainable]
+
+    @property
+    def non_trainable_weights(self) -> list[Any]:
+        """The variables that training leaves alone."""
+        return [w for w in self.weights if not w.trainable]
+
+    @property
+    def trainable_variables(self) -> list[Any]:
+        """The same as `trainable_weights`."""
+        return self.trainable_weights
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training changes the weights; setting it reaches all sub-layers."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        for layer in self.walk():
+            layer._trainable = bool(value)
+            for weight in layer.own_weights():
+                weight.wanted = getattr(weight, "wanted", weight.trainable)
+                weight.trainable = bool(value) and weight.wanted
+
+    @property
+    def losses(self) -> list[Any]:
+        """The penalties: of regularized weights, each weight once, and those that the last call added."""
+        found = [(w, getattr(w, "regularizer", None)) for w in self.weights]
+        penalties = [regularizer(w) for w, regularizer in found if regularizer is not None]
+        return penalties + [loss for layer in self.walk() for loss in layer._penalties.values]
+
+    def add_loss(self, loss: Any) -> None:
+        """Adds a number to the losses of this call; `call` calls it, and each new call begins without."""
+        self._penalties.values += loss if isinstance(loss, list | tuple) else [loss]
+
+    def count_params(self) -> int:
+        """How many numbers the weights hold."""
+        return sum(w.array.size for w in self.weights)
+
+    def get_weights(self) -> list[Array]:
+        """Copies of all weights."""
+        return [w.numpy() for w in self.weights]
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Sets all weights, in the order of `get_weights`; checks count and shapes before it changes any."""
+        own = self.weights
+        if len(own) != len(weights):
+            raise ArgumentError(f"layer {self.name!r} has {len(own)} weights, got {len(weights)}")
+        arrays = [np.asarray(w) for w in weights]
+        for weight, array in zip(own, arrays, strict=True):
+            if weight.array.shape != array.shape:
+                raise ShapeError(f"{weight.path!r} has shape {show(weight.array.shape)}, got {show(array.shape)}")
+        for weight, array in zip(own, arrays, strict=True):
+            weight.assign(array)
+
+
+class Penalties:
+    """The losses that a call has added. Not a list, so that the walk does not look into it."""
+
+    def __init__(self) -> None:
+        self.values: list[Any] = []
+
+
+def _held(value: Any) -> Iterator[Any]:
+    """Layers and variables in attributes, lists, tuples and dicts, however nested."""
+    items = value.values() if isinstance(value, dict) else value
+    for item in items:
+        if isinstance(item, dict | list | tuple):
+            yield from _held(item)
+        elif isinstance(item, State | Variable):
+            yield item
+
+
+def unique(items: Any) -> list[Any]:
+    return list({id(x): x for x in items}.values())
