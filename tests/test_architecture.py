@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("graphkit", "serve")
-BUDGET = {"graphkit": 15_000, "serve": 4_000}
+BUDGET = {"graphkit": 24_000, "serve": 4_000}  # docs/decisions/0003
 
 # From the ground up. A file imports from entries above it in this list; within a folder, from files named before it.
 FLOORS: list[tuple[str, list[str]]] = [
@@ -138,8 +138,9 @@ def test_light_import_names_no_heavy_module() -> None:
 def test_sizes(package: str) -> None:
     lines = {p: len(p.read_text().splitlines()) for p in python_files(package)}
     too_long = {str(p): n for p, n in lines.items() if n > 400}
+    print(f"{package}: {sum(lines.values())} lines of {BUDGET[package]}")
     assert not too_long
-    assert statistics.median(n for n in lines.values() if n) <= 180
+    assert statistics.median(n for n in lines.values() if n) <= 150
     assert sum(lines.values()) < BUDGET[package]
 
 

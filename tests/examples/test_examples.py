@@ -7,7 +7,7 @@ import statistics
 import pytest
 
 import graphkit
-from examples import digits, tickets
+from examples import autoencoder, basics, digits, gradient_ascent, subclassing, tickets, transformer, vae
 
 
 @pytest.mark.slow
@@ -48,3 +48,38 @@ def test_tickets_goes_the_whole_way(capsys: pytest.CaptureFixture[str]) -> None:
 def test_digits_learns(capsys: pytest.CaptureFixture[str]) -> None:
     assert digits.main() >= 0.93
     assert "verified against predict" in capsys.readouterr().out
+
+
+def test_basics_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    basics.main()
+    told = capsys.readouterr().out
+    assert "Total params: 41" in told
+    assert "inner values have shape (7, 4)" in told
+
+
+def test_autoencoder_learns_and_exports(capsys: pytest.CaptureFixture[str]) -> None:
+    assert autoencoder.main(rows=192, epochs=2) < 0.12
+    told = capsys.readouterr().out
+    for total in ("18,672", "9,569", "28,241"):
+        assert f"Total params: {total}" in told
+    assert "verified against predict" in told
+
+
+def test_transformer_learns_to_reverse() -> None:
+    assert transformer.main(rows=1500, epochs=6) > 0.95
+
+
+def test_subclassing_learns_and_refuses_forgetful_layers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert subclassing.main(epochs=5) > 0.8
+    assert "does not hold it" in capsys.readouterr().out
+
+
+def test_vae_learns_by_its_own_step(capsys: pytest.CaptureFixture[str]) -> None:
+    first, last = vae.main(rows=256, epochs=4)
+    assert last < first
+    assert "encoder 69,076 and decoder 65,089 parameters" in capsys.readouterr().out
+
+
+def test_gradient_ascent_rises() -> None:
+    way = gradient_ascent.main(rows=256, epochs=1)
+    assert way[-1] > 2 * abs(way[0])
