@@ -44,10 +44,12 @@ def main(rows: int = 800, epochs: int = 3) -> list[float]:
     model = build()
     images, labels = digits_28(rows)
     model.fit(images, labels, epochs=epochs, verbose=2)
-    picture, way = excite(model, "parts", 3)
-    print(f"the filter's mean rose from {way[0]:.3f} to {way[-1]:.3f}")
+    responses = graphkit.Model(model.inputs, model.get_layer("parts").output).predict(images[:200])
+    liveliest = int(responses.mean((0, 1, 2)).argmax())
+    picture, way = excite(model, "parts", liveliest)
+    print(f"the mean of filter {liveliest} rose from {way[0]:.3f} to {way[-1]:.3f}")
     for row in picture[::2]:
-        print("".join(" .:-=+*#%@"[int(v * 9.99)] for v in row for _ in range(1)))
+        print("".join(" .:-=+*#%@"[int(v * 9.99)] for v in row))
     return way
 
 
