@@ -32,7 +32,8 @@ class Layer(State):
 
     Override `__init__`, `build(input_shape)` to make weights, `call(inputs, ...)` to compute; `call` may ask for
     `training` and `mask`. Weights are made with `add_weight` or as `graphkit.Variable` attributes; sub-layers are
-    attributes, also in lists and dicts.
+    attributes, also in lists and dicts. activity_regularizer: a penalty of each output divided by its rows, added once
+    a call.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

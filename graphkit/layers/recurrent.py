@@ -13,7 +13,7 @@ from graphkit.core.dtypes import Array
 from graphkit.core.errors import ArgumentError, ShapeError
 from graphkit.core.op import apply, spec_of
 from graphkit.core.spec import show
-from graphkit.layers import activations, initializers, regularizers
+from graphkit.layers import activations, constraints, initializers, regularizers
 from graphkit.layers.layer import Layer
 from graphkit.ops.cells import Cell, lstm_cell, over_steps
 from graphkit.ops.random import SeedGenerator, uniform
@@ -44,7 +44,8 @@ class Recurrent(Layer):
     def __init__(
         self, units: int, activation: Any, recurrent_activation: Any, use_bias: bool, kernel_initializer: Any,
         recurrent_initializer: Any, bias_initializer: Any, kernel_regularizer: Any = None,
-        recurrent_regularizer: Any = None, bias_regularizer: Any = None, dropout: float = 0.0,
+        recurrent_regularizer: Any = None, bias_regularizer: Any = None, kernel_constraint: Any = None,
+        recurrent_constraint: Any = None, bias_constraint: Any = None, dropout: float = 0.0,
         recurrent_dropout: float = 0.0, seed: int | None = None, return_sequences: bool = False,
         return_state: bool = False, go_backwards: bool = False, stateful: bool = False, unroll: bool = False,
         use_cudnn: Any = "auto", zero_output_for_mask: bool = False, **kwargs: Any,
@@ -64,6 +65,9 @@ class Recurrent(Layer):
         self.kernel_regularizer = regularizers.get(kernel_regularizer)
         self.recurrent_regularizer = regularizers.get(recurrent_regularizer)
         self.bias_regularizer = regularizers.get(bias_regularizer)
+        self.kernel_constraint = constraints.get(kernel_constraint)
+        self.recurrent_constraint = constraints.get(recurrent_constraint)
+        self.bias_constraint = constraints.get(bias_constraint)
         self.dropout, self.recurrent_dropout = dropout, recurrent_dropout
         self.generator = None if seed is None else SeedGenerator(seed)
         self.return_sequences, self.return_state = return_sequences, return_state
@@ -103,16 +107,18 @@ class Recurrent(Layer):
             )
         size = self.gates * self.units
         self.kernel = self.add_weight(
-            (shape[-1], size), self.kernel_initializer, regularizer=self.kernel_regularizer, name="kernel"
-        )
+            (shape[-1], size), self.kernel_initializer, regularizer=self.kernel_regularizer,
+            constraint=self.kernel_constraint, name="kernel",
+        )  # fmt: skip
         self.recurrent_kernel = self.add_weight(
             (self.units, size), self.recurrent_initializer, regularizer=self.recurrent_regularizer,
-            name="recurrent_kernel",
+            constraint=self.recurrent_constraint, name="recurrent_kernel",
         )  # fmt: skip
         if self.use_bias:
             self.bias = self.add_weight(
-                self.bias_shape(), self.first_bias, regularizer=self.bias_regularizer, name="bias"
-            )
+                self.bias_shape(), self.first_bias, regularizer=self.bias_regularizer,
+                constraint=self.bias_constraint, name="bias",
+            )  # fmt: skip
         if self.stateful:
             self._remember(shape[0])
 

@@ -35,10 +35,9 @@ class Bidirectional(Layer):
         self.merge_mode = merge_mode
         kind: Any = type(layer)
         pattern: Any = layer
-        given = layer.get_config()
         backwards = {"go_backwards": not pattern.go_backwards, "name": f"backward_{layer.name}"}
-        self.forward_layer: Any = kind(**{**given, "name": f"forward_{layer.name}"})
-        self.backward_layer: Any = backward_layer or kind(**{**given, **backwards})
+        self.forward_layer: Any = kind(**{**_anew(layer.get_config()), "name": f"forward_{layer.name}"})
+        self.backward_layer: Any = backward_layer or kind(**{**_anew(layer.get_config()), **backwards})
         if self.backward_layer.go_backwards == pattern.go_backwards:
             raise ArgumentError("Bidirectional: the two layers must differ in go_backwards")
         for name in ("return_sequences", "return_state", "stateful"):
@@ -86,6 +85,16 @@ class Bidirectional(Layer):
         if self.merge_mode is None:
             return [kept, kept]
         return [kept] if self.return_state else kept
+
+
+def _anew(given: Any) -> Any:
+    """Constructor arguments, with new layers in place of layers."""
+    if isinstance(given, Layer):
+        kind: Any = type(given)
+        return kind(**_anew(given.get_config()))
+    if isinstance(given, dict):
+        return {name: _anew(value) for name, value in given.items()}
+    return [_anew(value) for value in given] if isinstance(given, list) else given
 
 
 class TimeDistributed(Layer):

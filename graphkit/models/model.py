@@ -25,7 +25,7 @@ class Model(Layer):
     """A model of given inputs and outputs, or a subclass with a `call` of its own.
 
     inputs, outputs: symbols, in lists or dicts; their structure is what calls, `fit` and `predict` take and give.
-    Raises ArgumentError when an output depends on an input that is not given.
+    Raises ArgumentError when an output depends on an input that is not given, or when two layers have one name.
     """
 
     def __init__(self, inputs: Any = None, outputs: Any = None, name: str | None = None, **kwargs: Any) -> None:
@@ -145,6 +145,7 @@ class Model(Layer):
 
         loss, metrics: names, instances or functions; for several outputs a dict by output name or a list in order.
         run_eagerly: run steps op by op, for debugging. Raises ArgumentError for a name that is no output.
+        Training follows `trainable` as it is at each step, and warns where it was changed since compile.
         """
         self._trainer = Trainer(self, optimizer, loss, loss_weights, metrics, weighted_metrics, run_eagerly)
 
@@ -163,7 +164,8 @@ class Model(Layer):
         batches; used every validation_freq epochs. class_weight: {class: weight}, by output name for several.
         sample_weight: one number a row, or a dict or list for several outputs; losses are divided by the rows, not by
         the weights. steps_per_epoch: batches in an epoch. verbose: 0 nothing, 1 a bar, 2 a line an epoch, "auto".
-        Raises StateError before `compile`, ArgumentError, ShapeError and DtypeError for data that do not fit.
+        Raises StateError before `compile`, ArgumentError, ShapeError and DtypeError for data that do not fit; a dict
+        with an unknown or a missing name is refused, never matched by position.
         """
         return loop.fit(self.trainer("fit"), loop.Training(
             x, y, batch_size, epochs, verbose, callbacks, validation_split, validation_data, shuffle, class_weight,
@@ -211,7 +213,11 @@ class Model(Layer):
         return logs if return_dict else loop.listed(logs)
 
     def train_step(self, data: Any) -> dict[str, Any]:
-        """One training step on x, (x, y) or (x, y, sample_weight); override it for a step of your own."""
+        """One training step on x, (x, y) or (x, y, sample_weight); override it for a step of your own.
+
+        fit, evaluate and History show what the last step of an epoch gave: a metric's result() is the mean over the
+        epoch, since metrics on self are reset before each; a bare loss is that of the last batch alone.
+        """
         return self.trainer("train_step").train_step(data)
 
     def test_step(self, data: Any) -> dict[str, Any]:

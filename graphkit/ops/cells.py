@@ -74,10 +74,12 @@ def simple_cell(activation: Activation = tanh) -> Cell:
 
 
 def over_steps(
-    cell: Cell, x: Any, weights: Sequence[Any], states: Sequence[Any], mask: Any = None, sequences: bool = False
-) -> tuple[Any, ...]:
+    cell: Cell, x: Any, weights: Sequence[Any], states: Sequence[Any], mask: Any = None, sequences: bool = False,
+    output: int = 0,
+) -> tuple[Any, ...]:  # fmt: skip
     """The cell over axis 1 of x: (sequence, *states) where `sequences`, else the last states.
 
+    `output` is the place among the states of what is given at each step.
     A step that the mask leaves out keeps the states and repeats the output before it.
     """
     n_weights, n_states = len(weights), len(states)
@@ -89,7 +91,7 @@ def over_steps(
         if live:
             kept = expand_dims(live[0], 1)
             after = tuple(where(kept, new, old) for new, old in zip(after, before, strict=True))
-        return (*after, after[0]) if sequences else after
+        return (*after, after[output]) if sequences else after
 
     steps = [transpose(x, (1, 0, 2))]
     if mask is not None:

@@ -36,7 +36,10 @@ class Reshape(Op):
         return x.with_dims(self.dims)
 
     def forward(self, x: Array, out: Any = None) -> Any:
-        return fill(out, x.reshape(self.dims))  # type: ignore[arg-type] # bound to numbers
+        if out is None or not out.flags.c_contiguous:
+            return fill(out, x.reshape(self.dims))  # type: ignore[arg-type] # bound to numbers
+        np.copyto(out.reshape(x.shape), x)
+        return out
 
     def vjp(self, g: Any, ins: tuple[Any, ...], out: Any) -> tuple[Any, ...]:
         return (apply(Reshape(spec_of(ins[0]).dims), g),)
@@ -160,6 +163,8 @@ class Slice(Op):
 
     def infer(self, x: Spec) -> Spec:
         length = floor_divide(self.stop - self.start + (self.step - 1), self.step)
+        if isinstance(length, int) and length < 0:
+            raise ShapeError(f"cannot take [{self.start}:{self.stop}] of axis {self.axis} of {show(x.dims)}")
         return x.with_dims((*x.dims[: self.axis], length, *x.dims[self.axis + 1 :]))
 
     def _index(self) -> tuple[slice, ...]:

@@ -38,15 +38,12 @@ class Window:
         """How many windows there are along each axis; ShapeError where not one fits."""
         found: list[Size] = []
         for n, span, s in zip(sizes, self.spans, self.strides, strict=True):
-            if self.padding != "valid":
-                found.append(floor_divide(n + (s - 1), s))
-                continue
-            if isinstance(n, int) and isinstance(span, int) and n < span:
-                raise ShapeError(
-                    f"{name}: a window of {show(self.spans)} does not fit into {show(sizes)}; "
-                    "give larger inputs, or use padding='same'"
-                )
-            found.append(floor_divide(n - span, s) + 1)
+            whole = self.padding == "valid"
+            least = span if whole else 1
+            if isinstance(n, int) and isinstance(least, int) and n < least:
+                remedy = "give larger inputs, or use padding='same'" if whole else "at least one value is needed"
+                raise ShapeError(f"{name}: a window of {show(self.spans)} does not fit into {show(sizes)}; {remedy}")
+            found.append(floor_divide(n - span, s) + 1 if whole else floor_divide(n + (s - 1), s))
         return tuple(found)
 
     def covered(self, sizes: Sizes, name: str) -> Sizes:

@@ -6,7 +6,9 @@ It asks of a model only that it can be called, has variables, and has the steps 
 
 from __future__ import annotations
 
+import re
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,7 +19,7 @@ from graphkit.autodiff import GradientTape
 from graphkit.core import tree
 from graphkit.core.context import changed
 from graphkit.core.dtypes import Array
-from graphkit.core.errors import ArgumentError, StateError, TraceError
+from graphkit.core.errors import ArgumentError, RangeError, StateError, TraceError
 from graphkit.core.op import Value
 from graphkit.ops import convert_to_tensor
 from graphkit.runtime.function import Compiled
@@ -53,6 +55,9 @@ class Trainer:
         self._training = threading.RLock()
         self._measuring = threading.RLock()
         self._busy: int | None = None
+        self._compiled_for: dict[int, tuple[Any, bool]] = {}
+        self._told: set[tuple[str, ...]] = set()
+        self._flipped()
         if model.output_names is not None:
             self._objective = Objective(model.output_names, *self._settings)
 
@@ -137,7 +142,9 @@ class Trainer:
     def step(self, kind: str, feed: Feed) -> Step:
         """The step `kind` ("train", "test", "predict") for data of this form."""
         key = self._key(kind, feed)
-        if key not in self._compiled or not self.model.built:
+        if kind == "train":
+            self._tell_flipped()
+        if key not in self._compiled:
             method: Callable[[Any], Any] = getattr(self.model, f"{kind}_step")
             keys: list[str] = []
             structure: list[Any] = []
@@ -158,6 +165,24 @@ class Trainer:
     def _key(self, kind: str, feed: Feed) -> Any:
         trainable = tuple(w.trainable for w in self.model.weights) if kind == "train" else ()
         return kind, feed.key, trainable
+
+    def _flipped(self) -> tuple[str, ...]:
+        """The weights whose `trainable` is another than when `compile` saw them, or when they were made later."""
+        for weight in self.model.weights:
+            self._compiled_for.setdefault(id(weight), (weight, weight.trainable))
+        return tuple(w.path for w, was in self._compiled_for.values() if w.trainable != was)
+
+    def _tell_flipped(self) -> None:
+        """Warns, once for each set of them, that weights were frozen or freed since `compile`."""
+        paths = self._flipped()
+        if paths and paths not in self._told:
+            self._told.add(paths)
+            warnings.warn(
+                f"model {self.model.name!r}: `trainable` was changed since compile for {', '.join(paths)}; "
+                "training follows it as it is now. Compile again to say that this is meant",
+                UserWarning,
+                stacklevel=5,
+            )
 
     @contextmanager
     def exclusively(self) -> Iterator[None]:
@@ -210,6 +235,12 @@ class Step:
 
     def __call__(self, rows: slice | Array) -> list[Array]:
         """The step's results on some rows, flat."""
+        try:
+            return self._run(rows)
+        except RangeError as error:
+            raise _in_data(error, rows) from None
+
+    def _run(self, rows: slice | Array) -> list[Array]:
         if self.trainer.run_eagerly:
             result = self._eagerly(rows)
             self.keys[:] = list(result) if isinstance(result, dict) else []
@@ -242,6 +273,18 @@ def _ordered(y_pred: Any, names: Sequence[str]) -> list[Any]:
     if isinstance(y_pred, dict) and set(y_pred) == set(names):
         return [y_pred[n] for n in names]
     return tree.leaves(y_pred)
+
+
+def _in_data(error: RangeError, rows: slice | Array) -> RangeError:
+    """The error with the row of the whole data, where it names that of a shuffled or a later batch."""
+    found = re.search(r"\brow (\d+)", str(error))
+    if found is None or (isinstance(rows, slice) and rows.start == 0):
+        return error
+    place = int(found[1])
+    numbers = range(rows.start, rows.stop) if isinstance(rows, slice) else rows
+    if place >= len(numbers):
+        return error
+    return type(error)(f"{error}; row {place} of this batch is row {numbers[place]} of the data")
 
 
 def _as_value(value: Any, kind: str) -> Any:

@@ -228,7 +228,9 @@ def test_case_008_a_free_size_takes_every_size(tmp_path: Path) -> None:
     model = convolution((None, None, 1))
     _, session = exported(model, tmp_path, verify=True)
     for rows, high, wide in ((1, 20, 20), (1, 10, 10), (1, 3, 3), (2, 7, 11), (3, 5, 13)):
-        data = np.ones((rows, high, wide, 1), np.float32) * np.arange(1, rows + 1, dtype=np.float32)[:, None, None, None]
+        data = (
+            np.ones((rows, high, wide, 1), np.float32) * np.arange(1, rows + 1, dtype=np.float32)[:, None, None, None]
+        )
         want = windows(data)
         for found in (model.predict(data)["y"], session.run(None, {"img": data})[0]):
             assert found.shape == (rows, high - 2, wide - 2, 1)

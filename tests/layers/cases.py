@@ -10,7 +10,7 @@ import numpy as np
 
 from graphkit import layers, ops
 from graphkit.layers import initializers
-from tests.layers import references
+from tests.layers import references, sliding
 from tests.layers.references import additive, batch_norm, causal, group_norm, multi_head, standard
 
 B, T, F, U, V = 3, 5, 11, 2, 13
@@ -96,6 +96,8 @@ def masked(layer: Any, x: Any, mask: Any) -> Any:
 MATRIX, SEQUENCE, FREE = Given(("b", F)), Given(("b", T, F)), Given(("b", "t", F))
 MASK, IDS = Given(("b", "t"), "bool"), Given(("b", "t"), "int64", V)
 STATE = Given(("b", U))
+IMAGE, FREE_IMAGE = Given(("b", T, F, U)), Given(("b", "t", F, U))
+VOLUME = Given(("b", "t", 3, U, 1))
 RECURRENT = {"bias_initializer": "ones", "name": "lstm"}
 
 ROWS = [
@@ -283,6 +285,26 @@ ROWS += [
         lambda: layers.Bidirectional(layers.GRU(U, **SEQUENCES),
                                      backward_layer=layers.GRU(U, go_backwards=True, reset_after=True, **SEQUENCES)),
         (FREE, MASK), both(gru, beside), masked),
+    Row("rnn_lstm", lambda: layers.RNN(layers.LSTMCell(U, **ONES), **SEQUENCES), (FREE, MASK),
+        lambda x, w: lstm(x[0], w, x[1])[0], masked),
+    Row("rnn_simple", lambda: layers.RNN(layers.SimpleRNNCell(U), go_backwards=True, return_state=True), (FREE,),
+        lambda x, w: [simple_rnn(x[0], w, backwards=True)[1]] * 2),
+    Row("rnn_stacked", lambda: layers.RNN([layers.GRUCell(U), layers.LSTMCell(U, **ONES)], return_state=True),
+        (FREE, MASK), lambda x, w: [(y := lstm(gru(x[0], w[:3], x[1])[0], w[3:], x[1]))[1],
+                                    gru(x[0], w[:3], x[1])[1], *y[1:]], masked),
+    Row("rnn_bidirectional", lambda: layers.Bidirectional(layers.RNN(layers.GRUCell(U), **SEQUENCES)), (FREE,),
+        both(gru, beside)),
+    Row("lstm_cell", lambda: layers.LSTMCell(U), (MATRIX, STATE, STATE),
+        lambda x, w: [(y := lstm(x[0][:, None], w, state=x[1:]))[1], *y[1:]],
+        lambda layer, x, h, c: layer(x, [h, c])),
+    Row("gru_cell", lambda: layers.GRUCell(U), (MATRIX, STATE),
+        lambda x, w: [gru(x[0][:, None], w, state=x[1])[1]] * 2, lambda layer, x, h: layer(x, [h])),
+    Row("simple_rnn_cell", lambda: layers.SimpleRNNCell(U), (MATRIX, STATE),
+        lambda x, w: [simple_rnn(x[0][:, None], w, state=x[1])[1]] * 2, lambda layer, x, h: layer(x, [h])),
+    Row("stacked_rnn_cells", lambda: layers.StackedRNNCells([layers.GRUCell(U), layers.SimpleRNNCell(U)]),
+        (MATRIX, STATE, STATE),
+        lambda x, w: [(y := simple_rnn((z := gru(x[0][:, None], w[:3], state=x[1]))[0], w[3:], state=x[2]))[1],
+                      z[1], y[1]], lambda layer, x, h, g: layer(x, [h, g])),
     Row("time_distributed", lambda: layers.TimeDistributed(layers.Dense(U)), (FREE,), lambda x, w: x[0] @ w[0] + w[1]),
     Row("time_distributed_flatten", lambda: layers.TimeDistributed(layers.Flatten()), (Given(("b", "t", F, U)),),
         lambda x, w: x[0].reshape(*x[0].shape[:2], F * U)),
@@ -460,6 +482,69 @@ ROWS += [
         flat_heads, lambda layer, x: layer(x, x)),
     Row("multi_head_inner", lambda: layers.MultiHeadAttention(**HEADS, attention_axes=2), (PLACES,),
         inner_heads, lambda layer, x: layer(x, x)),
+    Row("conv1d", lambda: layers.Conv1D(V, 3, bias_initializer="ones"), (SEQUENCE,), sliding.conv()),
+    Row("conv1d_same", lambda: layers.Conv1D(V, 3, 2, "same", activation="tanh"), (FREE,),
+        lambda x, w: np.tanh(sliding.conv((2,), "same")(x, w))),
+    Row("conv1d_causal", lambda: layers.Conv1D(V, 3, padding="causal", dilation_rate=2, use_bias=False), (FREE,),
+        sliding.conv(None, "causal", (2,))),
+    Row("conv2d", lambda: layers.Conv2D(V, (2, 3)), (IMAGE,), sliding.conv()),
+    Row("conv2d_same", lambda: layers.Conv2D(V, 3, strides=(2, 1), padding="same", bias_initializer="ones"),
+        (FREE_IMAGE,), sliding.conv((2, 1), "same")),
+    Row("conv2d_groups", lambda: layers.Conv2D(2 * V, 3, padding="same", groups=2), (FREE_IMAGE,),
+        sliding.conv(None, "same", groups=2)),
+    Row("conv3d", lambda: layers.Conv3D(3, 2, padding="same", strides=(1, 2, 1)), (VOLUME,),
+        sliding.conv((1, 2, 1), "same")),
+    Row("depthwise_conv1d", lambda: layers.DepthwiseConv1D(3, 2, "same", depth_multiplier=2), (FREE,),
+        sliding.depthwise((2,), "same")),
+    Row("depthwise_conv2d", lambda: layers.DepthwiseConv2D((2, 3), bias_initializer="ones"), (IMAGE,),
+        sliding.depthwise(None, "valid")),
+    Row("separable_conv1d", lambda: layers.SeparableConv1D(V, 3, padding="causal", depth_multiplier=2), (FREE,),
+        sliding.separable(None, "causal")),
+    Row("separable_conv2d", lambda: layers.SeparableConv2D(V, 3, padding="same"), (FREE_IMAGE,),
+        sliding.separable(None, "same")),
+    Row("conv1d_transpose", lambda: layers.Conv1DTranspose(V, 3, 2, bias_initializer="ones"), (FREE,),
+        sliding.conv_transpose(lambda n: (2 * n + 1,), (2,))),
+    Row("conv2d_transpose", lambda: layers.Conv2DTranspose(V, 3, 2, "same"), (FREE_IMAGE,),
+        sliding.conv_transpose(lambda n, m: (2 * n, 2 * m), (2, 2), "same")),
+    Row("conv2d_transpose_more", lambda: layers.Conv2DTranspose(V, 3, 3, output_padding=(0, 2)), (FREE_IMAGE,),
+        sliding.conv_transpose(lambda n, m: (3 * n, 3 * m + 2), (3, 3))),
+    Row("conv3d_transpose", lambda: layers.Conv3DTranspose(3, 2, (1, 2, 1), use_bias=False), (VOLUME,),
+        sliding.conv_transpose(lambda n, m, k: (n + 1, 2 * m, k + 1), (1, 2, 1))),
+    Row("max_pooling1d", lambda: layers.MaxPooling1D(3, 2, "same"), (FREE,), sliding.largest((3,), (2,), "same")),
+    Row("max_pooling2d", lambda: layers.MaxPooling2D(), (IMAGE,), sliding.largest((2, 2), (2, 2), "valid")),
+    Row("max_pooling3d", lambda: layers.MaxPooling3D((1, 2, 3), 1, "same"), (VOLUME,),
+        sliding.largest((1, 2, 3), (1, 1, 1), "same")),
+    Row("average_pooling1d", lambda: layers.AveragePooling1D(3, 2, "same"), (FREE,),
+        sliding.average((3,), (2,), "same")),
+    Row("average_pooling2d", lambda: layers.AveragePooling2D((2, 3)), (IMAGE,),
+        sliding.average((2, 3), (2, 3), "valid")),
+    Row("average_pooling3d", lambda: layers.AveragePooling3D((1, 2, 3), 1, "same"), (VOLUME,),
+        sliding.average((1, 2, 3), (1, 1, 1), "same")),
+    Row("global_max_pooling1d", lambda: layers.GlobalMaxPooling1D(), (FREE,), sliding.over_positions(np.max)),
+    Row("global_max_pooling2d", lambda: layers.GlobalMaxPooling2D(keepdims=True), (FREE_IMAGE,),
+        sliding.over_positions(np.max, True)),
+    Row("global_max_pooling3d", lambda: layers.GlobalMaxPooling3D(), (VOLUME,), sliding.over_positions(np.max)),
+    Row("global_average_pooling1d", lambda: layers.GlobalAveragePooling1D(), (FREE,), sliding.over_positions(np.mean)),
+    Row("global_average_pooling1d_masked", lambda: layers.GlobalAveragePooling1D(), (FREE, MASK), sliding.live_mean,
+        masked),
+    Row("global_average_pooling2d", lambda: layers.GlobalAveragePooling2D(), (FREE_IMAGE,),
+        sliding.over_positions(np.mean)),
+    Row("global_average_pooling3d", lambda: layers.GlobalAveragePooling3D(keepdims=True), (VOLUME,),
+        sliding.over_positions(np.mean, True)),
+    Row("zero_padding1d", lambda: layers.ZeroPadding1D((0, 2)), (FREE,), sliding.padded((0, 2))),
+    Row("zero_padding2d", lambda: layers.ZeroPadding2D((1, 2)), (FREE_IMAGE,), sliding.padded((1, 1), (2, 2))),
+    Row("zero_padding3d", lambda: layers.ZeroPadding3D(((1, 0), (0, 2), (1, 1))), (VOLUME,),
+        sliding.padded((1, 0), (0, 2), (1, 1))),
+    Row("cropping1d", lambda: layers.Cropping1D((1, 2)), (SEQUENCE,), sliding.cut(slice(1, -2))),
+    Row("cropping2d", lambda: layers.Cropping2D(((0, 0), (3, 1))), (FREE_IMAGE,),
+        sliding.cut(slice(None), slice(3, -1))),
+    Row("cropping3d", lambda: layers.Cropping3D(((0, 0), (0, 2), (1, 0))), (VOLUME,),
+        sliding.cut(slice(None), slice(0, -2), slice(1, None))),
+    Row("up_sampling1d", lambda: layers.UpSampling1D(3), (FREE,), sliding.repeated(3)),
+    Row("up_sampling2d", lambda: layers.UpSampling2D((1, 2)), (FREE_IMAGE,), sliding.repeated(1, 2)),
+    Row("up_sampling2d_bilinear", lambda: layers.UpSampling2D((2, 3), interpolation="bilinear"), (FREE_IMAGE,),
+        sliding.bilinear),
+    Row("up_sampling3d", lambda: layers.UpSampling3D((2, 1, 3)), (VOLUME,), sliding.repeated(2, 1, 3)),
 ]  # fmt: skip
 
 # What the table need not hold: the base, the two forms of an input, and functions of a layer of the same name.

@@ -67,7 +67,8 @@ def test_masking_marks_padding_and_the_mask_goes_on() -> None:
 def test_a_mask_ends_where_the_time_axis_moves() -> None:
     """Case 11: kept while batch and time stay where they are."""
     masked = layers.Masking()(X)
-    assert layers.Permute((2, 1))(masked).mask is None
+    with pytest.warns(UserWarning, match="the mask ends here"):
+        assert layers.Permute((2, 1))(masked).mask is None
     assert layers.Permute((1, 2))(masked).mask is not None
     assert layers.LayerNormalization()(masked).mask is not None
     assert layers.LayerNormalization(axis=1)(masked).mask is not None

@@ -10,8 +10,9 @@ import pytest
 
 from graphkit import ops
 from graphkit.core.errors import ArgumentError, DtypeError, ShapeError
-from graphkit.core.op import infer_all, spec_of
+from graphkit.core.op import apply, infer_all, spec_of
 from graphkit.core.spec import Spec
+from graphkit.ops.shape import Slice
 from tests.ops import harness
 from tests.ops.cases import CASES, ONES, OTHERS, SIZES, Case
 
@@ -63,6 +64,7 @@ WRONG: tuple[tuple[str, type[Exception], Callable[..., Any], tuple[tuple[int, ..
     ("concatenate", ShapeError, lambda x, y: ops.concatenate([x, y]), ((2, 3), (2, 5))),
     ("concatenate_rank", ShapeError, lambda x, y: ops.concatenate([x, y]), ((2, 3), (3,))),
     ("concatenate_axis", ShapeError, lambda x: ops.concatenate([x, x], 2), ((2, 3),)),
+    ("slice_short", ShapeError, lambda x: apply(Slice(1, 2, 1, 1), x), ((2, 3),)),
     ("squeeze", ShapeError, lambda x: ops.squeeze(x, 1), ((2, 3),)),
     ("expand_dims", ShapeError, lambda x: ops.expand_dims(x, 4), ((2, 3),)),
     ("flip", ShapeError, lambda x: ops.flip(x, 2), ((2, 3),)),
@@ -77,6 +79,18 @@ WRONG: tuple[tuple[str, type[Exception], Callable[..., Any], tuple[tuple[int, ..
     ("cast", DtypeError, lambda x: ops.cast(x, "complex64"), ((2, 3),)),
     ("cast_name", DtypeError, lambda x: ops.cast(x, "floaty"), ((2, 3),)),
     ("lstm_kernel", ShapeError, lambda x, h: ops.lstm(x, (x[0], h, h[0]), (h, h)), ((2, 5, 3), (2, 3))),
+    ("conv_channels", ShapeError, ops.conv, ((2, 7, 3), (2, 2, 5))),
+    ("conv_rank", ShapeError, ops.conv, ((2, 7, 3), (2, 2, 3, 5))),
+    ("conv_small", ShapeError, ops.conv, ((2, 2, 2, 3), (3, 3, 3, 5))),
+    ("conv_empty", ShapeError, lambda x, w: ops.conv(x, w, padding="same"), ((2, 0, 3), (2, 3, 5))),
+    ("conv_padding", ArgumentError, lambda x, w: ops.conv(x, w, padding="full"), ((2, 7, 3), (2, 3, 5))),
+    ("conv_strides", ArgumentError, lambda x, w: ops.conv(x, w, (1, 2)), ((2, 7, 3), (2, 3, 5))),
+    ("conv_format", ArgumentError, lambda x, w: ops.conv(x, w, data_format="channels_first"), ((2, 7, 3), (2, 3, 5))),
+    ("depthwise_conv", ShapeError, ops.depthwise_conv, ((2, 7, 3), (2, 2, 1))),
+    ("conv_transpose", ShapeError, ops.conv_transpose, ((2, 7, 3), (2, 3, 5))),
+    ("max_pool_small", ShapeError, lambda x: ops.max_pool(x, 3), ((2, 2, 3),)),
+    ("max_pool_size", ArgumentError, lambda x: ops.max_pool(x, (2, 2)), ((2, 7, 3),)),
+    ("average_pool_rank", ShapeError, lambda x: ops.average_pool(x, 2), ((2, 7),)),
     ("scan", ShapeError, lambda x: ops.scan(lambda h, s: (ops.concatenate([h, s]),), [], [x[0]], [x]), ((2, 3),)),
 )  # fmt: skip
 

@@ -27,6 +27,8 @@ SIGMOIDS = RNG.uniform(0.02, 0.98, (B, N)).astype(np.float32)
 BITS = RNG.integers(0, 2, (B, N)).astype(np.float32)
 REALS = RNG.normal(size=(B, N)).astype(np.float32)
 WEIGHTS = RNG.uniform(0.0, 2.0, B).astype(np.float32)
+POSITIVES = RNG.uniform(0.5, 2.0, (B, N)).astype(np.float32)
+DISTRIBUTIONS = RNG.dirichlet(np.ones(N), B).astype(np.float32)
 
 
 def log_softmax(x: Any) -> Any:
@@ -41,6 +43,25 @@ def bce(y: Any, p: Any) -> Any:
 
 def wide(x: Any) -> Any:
     return x.astype(np.float64)
+
+
+def huber(error: Any, delta: float) -> Any:
+    size = np.abs(wide(error))
+    return np.where(size <= delta, size**2 / 2, delta * size - delta**2 / 2).mean(-1)
+
+
+def cosines(y: Any, p: Any) -> Any:
+    return np.array([a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in zip(wide(y), wide(p), strict=True)])
+
+
+def focal(y: Any, p: Any, gamma: float) -> Any:
+    likely = np.where(y, p, 1 - p)
+    return -((1 - likely) ** gamma) * np.log(likely)
+
+
+def overlap(y: Any, p: Any, missed: float, invented: float) -> Any:
+    both = (y * p).sum(-1)
+    return both / (both + missed * (y * (1 - p)).sum(-1) + invented * ((1 - y) * p).sum(-1) + 1e-7)
 
 
 ROWS = [
@@ -69,6 +90,54 @@ ROWS = [
         LOGITS,
         -log_softmax(LOGITS)[ONE_HOT > 0],
     ),
+    (losses.MeanAbsolutePercentageError(), POSITIVES, LOGITS, (abs(1 - wide(LOGITS) / wide(POSITIVES)) * 100).mean(-1)),
+    (
+        losses.MeanSquaredLogarithmicError(),
+        POSITIVES,
+        SIGMOIDS,
+        ((np.log1p(wide(SIGMOIDS)) - np.log1p(wide(POSITIVES))) ** 2).mean(-1),
+    ),
+    (losses.Huber(), REALS, LOGITS, huber(LOGITS - REALS, 1.0)),
+    (losses.Huber(delta=0.3), REALS, LOGITS, huber(LOGITS - REALS, 0.3)),
+    (losses.LogCosh(), REALS, LOGITS, np.log(np.cosh(wide(LOGITS) - wide(REALS))).mean(-1)),
+    (losses.CosineSimilarity(), REALS, LOGITS, -cosines(REALS, LOGITS)),
+    (losses.Hinge(), 2 * BITS - 1, LOGITS, np.maximum(1 - wide(2 * BITS - 1) * LOGITS, 0).mean(-1)),
+    (losses.Hinge(), BITS, LOGITS, np.maximum(1 - wide(2 * BITS - 1) * LOGITS, 0).mean(-1)),
+    (losses.SquaredHinge(), BITS, LOGITS, (np.maximum(1 - wide(2 * BITS - 1) * LOGITS, 0) ** 2).mean(-1)),
+    (
+        losses.CategoricalHinge(),
+        ONE_HOT,
+        LOGITS,
+        np.maximum(1 + ((1 - wide(ONE_HOT)) * LOGITS).max(-1) - (wide(ONE_HOT) * LOGITS).sum(-1), 0),
+    ),
+    (
+        losses.KLDivergence(),
+        DISTRIBUTIONS,
+        PROBABILITIES,
+        (wide(DISTRIBUTIONS) * np.log(wide(DISTRIBUTIONS) / wide(PROBABILITIES))).sum(-1),
+    ),
+    (losses.Poisson(), POSITIVES, SIGMOIDS, (wide(SIGMOIDS) - POSITIVES * np.log(wide(SIGMOIDS) + 1e-7)).mean(-1)),
+    (losses.BinaryFocalCrossentropy(), BITS, SIGMOIDS, focal(BITS, wide(SIGMOIDS), 2.0).mean(-1)),
+    (
+        losses.BinaryFocalCrossentropy(True, 0.3, 1.5, from_logits=True),
+        BITS,
+        LOGITS,
+        (focal(BITS, 1 / (1 + np.exp(-wide(LOGITS))), 1.5) * np.where(BITS, 0.3, 0.7)).mean(-1),
+    ),
+    (
+        losses.CategoricalFocalCrossentropy(0.4, 1.5),
+        ONE_HOT,
+        PROBABILITIES,
+        -(0.4 * (1 - wide(PROBABILITIES)) ** 1.5 * ONE_HOT * np.log(wide(PROBABILITIES))).sum(-1),
+    ),
+    (
+        losses.CategoricalGeneralizedCrossEntropy(0.7),
+        CLASS_NUMBERS,
+        PROBABILITIES,
+        (1 - wide(PROBABILITIES)[ONE_HOT > 0] ** 0.7) / 0.7,
+    ),
+    (losses.Dice(axis=-1), BITS, SIGMOIDS, 1 - 2 * (BITS * wide(SIGMOIDS)).sum(-1) / (BITS + wide(SIGMOIDS)).sum(-1)),
+    (losses.Tversky(0.3, 0.6, axis=-1), BITS, SIGMOIDS, 1 - overlap(wide(BITS), wide(SIGMOIDS), 0.3, 0.6)),
 ]
 ids = [f"{row[0].name}{i}" for i, row in enumerate(ROWS)]
 
@@ -127,6 +196,20 @@ def replace_op(node: Any, sizes: dict[str, int]) -> Any:
         (losses.categorical_crossentropy, ONE_HOT, PROBABILITIES),
         (lambda y, x: losses.categorical_crossentropy(y, x, from_logits=True), ONE_HOT, LOGITS),
         (lambda y, x: losses.sparse_categorical_crossentropy(y, x, from_logits=True), CLASS_NUMBERS, LOGITS),
+        (losses.mean_absolute_percentage_error, POSITIVES, LOGITS),
+        (losses.mean_squared_logarithmic_error, POSITIVES, SIGMOIDS),
+        (losses.huber, REALS, LOGITS),
+        (losses.log_cosh, REALS, LOGITS),
+        (losses.cosine_similarity, REALS, LOGITS),
+        (losses.squared_hinge, BITS, LOGITS),
+        (losses.kl_divergence, DISTRIBUTIONS, SIGMOIDS),
+        (losses.poisson, POSITIVES, SIGMOIDS),
+        (losses.binary_focal_crossentropy, BITS, SIGMOIDS),
+        (lambda y, x: losses.binary_focal_crossentropy(y, x, from_logits=True), BITS, LOGITS),
+        (lambda y, x: losses.categorical_focal_crossentropy(y, x, from_logits=True), ONE_HOT, LOGITS),
+        (losses.categorical_generalized_cross_entropy, CLASS_NUMBERS, PROBABILITIES),
+        (losses.dice, BITS, SIGMOIDS),
+        (lambda y, x: losses.tversky(y, x, 0.3, 0.6, -1), BITS, SIGMOIDS),
     ],
 )
 def test_gradients(loss: Any, y_true: Any, y_pred: Any) -> None:

@@ -37,6 +37,10 @@ def row_hits(y_true: Any, y_pred: Any) -> Any:
     return (y_true.argmax(-1) == y_pred.argmax(-1)).astype(float)
 
 
+def top_two(numbers: Any, y_pred: Any) -> Any:
+    return [float(n in np.argsort(-row)[:2]) for n, row in zip(numbers, y_pred, strict=True)]
+
+
 ROWS = [
     (metrics.Accuracy, "bits", lambda y, p: (y == p).mean(-1)),
     (metrics.BinaryAccuracy, "bits", lambda y, p: ((p > 0.5) == y).mean(-1)),
@@ -55,10 +59,34 @@ ROWS = [
         "sparse",
         lambda y, p: -np.log(p.astype(float)[np.arange(len(y)), y]),
     ),
+    (lambda: metrics.TopKCategoricalAccuracy(2), "one_hot", lambda y, p: top_two(y.argmax(-1), p)),
+    (lambda: metrics.SparseTopKCategoricalAccuracy(2), "sparse", lambda y, p: top_two(y, p)),
+    (metrics.MeanAbsolutePercentageError, "reals", lambda y, p: 100 * np.abs(1 - p / y.astype(float)).mean(-1)),
+    (metrics.LogCoshError, "reals", lambda y, p: np.log(np.cosh((y - p).astype(float))).mean(-1)),
+    (metrics.MeanSquaredLogarithmicError, "bits", lambda y, p: ((np.log1p(p) - np.log1p(y)) ** 2).mean(-1)),
+    (
+        metrics.CosineSimilarity,
+        "reals",
+        lambda y, p: (y * p).sum(-1) / np.linalg.norm(y, axis=-1) / np.linalg.norm(p, axis=-1),
+    ),
+    (metrics.Hinge, "bits", lambda y, p: np.maximum(1 - (2 * y - 1) * p, 0).mean(-1)),
+    (metrics.SquaredHinge, "bits", lambda y, p: (np.maximum(1 - (2 * y - 1) * p, 0) ** 2).mean(-1)),
+    (metrics.CategoricalHinge, "one_hot", lambda y, p: 1 + ((1 - y) * p).max(-1) - (y * p).sum(-1)),
+    (metrics.KLDivergence, "one_hot", lambda y, p: -np.log(p.astype(float)[y > 0])),
+    (metrics.Poisson, "bits", lambda y, p: (p - y * np.log(p.astype(float) + 1e-7)).mean(-1)),
+    (metrics.PearsonCorrelation, "reals", lambda y, p: [np.corrcoef(a, b)[0, 1] for a, b in zip(y, p, strict=True)]),
+    (
+        metrics.ConcordanceCorrelation,
+        "reals",
+        lambda y, p: [
+            2 * np.cov(a, b, ddof=0)[0, 1] / (a.var() + b.var() + (a.mean() - b.mean()) ** 2 + 1e-7)
+            for a, b in zip(y.astype(float), p.astype(float), strict=True)
+        ],
+    ),
 ]
 
 
-@pytest.mark.parametrize(("kind", "targets", "formula"), ROWS, ids=[row[0].__name__ for row in ROWS])
+@pytest.mark.parametrize(("kind", "targets", "formula"), ROWS, ids=[row[0]().name for row in ROWS])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_means_over_batches(kind: Any, targets: str, formula: Any, weighted: bool) -> None:
     metric = kind()
@@ -75,7 +103,7 @@ def test_means_over_batches(kind: Any, targets: str, formula: Any, weighted: boo
     metric.reset_state()
     assert metric.result().item() == 0.0
     y_true, y_pred, _ = data[0]
-    np.testing.assert_allclose(metric(y_true, y_pred), formula(y_true, y_pred).mean(), rtol=2e-5)
+    np.testing.assert_allclose(metric(y_true, y_pred), np.mean(formula(y_true, y_pred)), rtol=2e-5)
 
 
 def test_mean_and_sum_of_values() -> None:

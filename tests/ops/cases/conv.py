@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from graphkit import ops
-from graphkit.core.op import apply, spec_of
+from graphkit.core.op import apply
 from graphkit.ops.conv import Conv, ConvInputGradient, ConvWeightGradient
 from tests.ops.cases.case import Case, Input, normal
 
@@ -53,9 +53,7 @@ def convolved(s: Any = None, padding: str = "valid", d: Any = None, groups: int 
     return reference
 
 
-def transposed(
-    sizes: Callable[..., Any], s: Any, padding: str = "valid", d: Any = None, kernel: Any = None
-) -> Callable[[Any, Any], Any]:
+def transposed(sizes: Callable[..., Any], s: Any, padding: str = "valid", d: Any = None) -> Callable[[Any, Any], Any]:
     """Each value times the kernel, added where a convolution of `sizes` would have met it."""
 
     def reference(g: np.ndarray, w: np.ndarray) -> np.ndarray:
@@ -72,21 +70,16 @@ def transposed(
 def _depthwise(padding: str, s: int) -> Callable[[Any, Any], Any]:
     def reference(x: np.ndarray, w: np.ndarray) -> np.ndarray:
         c, m = w.shape[-2:]
-        axes = x.ndim - 2
-        y = convolved((s,) * axes, padding, groups=c)(x, w.reshape(*w.shape[:-2], 1, c * m))
-        return y
+        flat = w.reshape(*w.shape[:-2], 1, c * m)
+        return convolved((s,) * (x.ndim - 2), padding, groups=c)(x, flat)
 
     return reference
 
 
 def _in_groups(x: Any, w: Any) -> Any:
     """Two groups of three channels, each with three filters."""
-    batch, time = spec_of(x).dims[:2]
-    return ops.conv(ops.reshape(x, _sizes(batch, time, 6)), ops.reshape(w, (2, 3, 6)), 2, "same")
-
-
-def _sizes(*dims: Any) -> Any:
-    return tuple(dims)
+    batch, time = ops.shape(x)[:2]
+    return ops.conv(ops.reshape(x, (batch, time, 6)), ops.reshape(w, (2, 3, 6)), 2, "same")
 
 
 def _in_groups_reference(x: np.ndarray, w: np.ndarray) -> np.ndarray:
