@@ -4,6 +4,7 @@ GraphkitError
  ├── ShapeError            shapes that do not fit, with both shapes and the layer (also a ValueError)
  ├── DtypeError            a dtype that is not taken, or a value that does not survive a cast (also a TypeError)
  ├── ArgumentError         a wrong argument, name or structure (also a ValueError)
+ ├── LengthError           the length of something that only a loop can count (also a TypeError, as `list` asks)
  ├── RangeError            an id or label outside its range (also a ValueError)
  ├── StateError            called in the wrong order: not built, not compiled (also a RuntimeError)
  ├── TraceError            a value without a number was asked for one (also a RuntimeError)
@@ -26,6 +27,10 @@ class DtypeError(GraphkitError, TypeError):
 
 class ArgumentError(GraphkitError, ValueError):
     """A wrong argument, name or structure."""
+
+
+class LengthError(GraphkitError, TypeError):
+    """A length that is not known before the end."""
 
 
 class RangeError(GraphkitError, ValueError):

@@ -8,7 +8,7 @@ hashable and a traced value can never hide in one.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from inspect import get_annotations
 from typing import Any, ClassVar, Protocol, dataclass_transform
 
@@ -160,6 +160,11 @@ class Op:
 
     scratch: ClassVar[Callable[..., tuple[Spec, ...]]] = _no_scratch
     """scratch(*specs): buffers `forward` needs while it runs, given to it as `scratch=`."""
+
+    def prepare(self, ins: Sequence[Array], out: Any, scratch: tuple[Array, ...]) -> Callable[[], Any]:
+        """A call of `forward` bound to its arrays, what a plan runs; a kernel may make its views here, once."""
+        extra = {"scratch": scratch} if scratch else {}
+        return partial(self.forward, *ins, out=out, **extra)
 
     def vjp(self, g: Any, ins: tuple[Any, ...], out: Any) -> tuple[Any, ...]:
         """One cotangent for each input, as ops over values; None where an input has no gradient."""

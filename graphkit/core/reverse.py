@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -170,6 +171,12 @@ class Fused(Op):
         """Fills `out`, one array for each float input."""
         raise NotImplementedError(f"{self.name}.backward")
 
+    def prepare_backward(
+        self, gs: Sequence[Any], ins: Sequence[Any], outs: Sequence[Any], out: Any, scratch: Any
+    ) -> Callable[[], Any]:
+        """A call of `backward` bound to its arrays; a kernel may make its views here, once."""
+        return partial(self.backward, gs, ins, outs, out, scratch)
+
     def backward_scratch(self, *specs: Any) -> tuple[Any, ...]:
         """Buffers `backward` needs while it runs."""
         return ()
@@ -216,8 +223,11 @@ class Backward(Op):
             out = tuple(np.empty_like(a, order="C") for a in ins if is_float(a.dtype))
         elif not isinstance(out, tuple):
             out = (out,)
-        self.fused.backward(gs, ins, outs, out, scratch)
+        self.fused.prepare_backward(gs, ins, outs, out, scratch)()
         return out if len(out) > 1 else out[0]
+
+    def prepare(self, ins: Sequence[Any], out: Any, scratch: tuple[Any, ...]) -> Callable[[], Any]:
+        return self.fused.prepare_backward(*self._split(ins), out if isinstance(out, tuple) else (out,), scratch)
 
     def _formula(self, *values: Any) -> Any:
         """The same cotangents from `expand`: what this kernel's gradient and ONNX form are taken from."""

@@ -56,8 +56,8 @@ from graphkit.layers.pooling import (
 )  # fmt: skip
 from graphkit.layers.products import Dot, EinsumDense, dot
 from graphkit.layers.recurrent import LSTM
-from graphkit.layers.shaping import Permute, RepeatVector
 from graphkit.layers.rnn import RNN, GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
+from graphkit.layers.shaping import Permute, RepeatVector
 from graphkit.layers.simple_rnn import SimpleRNN
 from graphkit.layers.spatial import (
     Cropping1D,

@@ -63,6 +63,10 @@ class Calls:
         """Adds a call."""
         self._noted.append((given, results))
 
+    def take_back(self) -> None:
+        """Drops the last call, which was not the person's own."""
+        self._noted.pop()
+
     def only(self, name: str) -> tuple[Any, Any]:
         """The one call there was."""
         if len(self._noted) != 1:
@@ -82,6 +86,7 @@ def record(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     inner_args, inner_kwargs = tree.mapped(lambda x: next(each) if isinstance(x, Symbol) else x, arguments)
     with changed(trace=Trace()):
         outputs = layer.run(inner_args, inner_kwargs)
+    layer.forget_losses()
     values = tree.leaves(outputs)
     for value in values:
         if not isinstance(value, Value):

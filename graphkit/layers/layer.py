@@ -119,8 +119,7 @@ class Layer(State):
             kwargs["mask"] = _masks(inputs)
         path = context.scope if context.root is self else (*context.scope, self.name)
         if not context.stack:
-            for layer in self.walk():
-                layer._penalties.values = []
+            self.forget_losses()
         with changed(scope=path, training=training, stack=(*context.stack, self)):
             try:
                 self._ensure_built(args, kwargs, context)

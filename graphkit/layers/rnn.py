@@ -75,11 +75,13 @@ class StackedRNNCells(Layer):
         return [size for cell in self.cells for size in _sizes(cell)]
 
     def call(self, inputs: Any, states: Any, training: bool = False) -> Any:
-        rest, kept = list(states), []
+        rest = list(states)
+        kept: list[Any] = []
         for cell in self.cells:
             n = len(_sizes(cell))
             inputs, new = cell(inputs, rest[:n])
-            rest, kept = rest[n:], [*kept, *new]
+            rest = rest[n:]
+            kept += new
         return inputs, kept
 
 

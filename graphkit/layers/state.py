@@ -120,6 +120,11 @@ class State:
         """Adds a number to the losses of this call; `call` calls it, and each new call begins without."""
         self._penalties.values += loss if isinstance(loss, list | tuple) else [loss]
 
+    def forget_losses(self) -> None:
+        """Drops what calls have added to the losses, here and in all it holds."""
+        for layer in self.walk():
+            layer._penalties.values = []
+
     def count_params(self) -> int:
         """How many numbers the weights hold."""
         return sum(w.array.size for w in self.weights)

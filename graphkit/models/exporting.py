@@ -43,10 +43,11 @@ def inference_source(model: Any) -> Source:
 
     def function(*symbols: Any) -> Any:
         with changed(root=model, training=False):
-            outputs = model(list(symbols) if len(symbols) > 1 else symbols[0], training=False)
+            outputs = model(tree.rebuild(model.functional.inputs, iter(symbols)), training=False)
         return tree.leaves(outputs)
 
     graph, _ = trace(function, [spec for _, spec in specs])
+    model.forget_losses()
     carried = [variable.path for variable, _ in graph.updates if getattr(variable, "carried", False)]
     if carried:
         raise ExportError(

@@ -108,6 +108,9 @@ def _from_inner(inputs: Any, outputs: Any) -> tuple[Any, Any]:
     if missing:
         raise ArgumentError(f"the outputs depend on {missing[0].name!r}, which is not among the model's inputs")
     replay(nodes, values)
+    for node in nodes:
+        if isinstance(node.op, LayerCall):
+            node.op.layer._calls.take_back()
     return (
         tree.rebuild(inputs, iter([values[id(s)] for s in given])),
         tree.rebuild(outputs, iter([values[id(s)] for s in ends])),
@@ -129,7 +132,8 @@ def _picked(structure: Any, given: Any, what: str) -> list[Any]:
         return [leaf for key in structure for leaf in _picked(structure[key], given[key], what)]
     if isinstance(structure, list | tuple):
         if not isinstance(given, list | tuple) or len(given) != len(structure):
-            raise ArgumentError(f"{what}: expected {len(structure)} values in a list, got {type(given).__name__}")
+            got = f"a list of {len(given)}" if isinstance(given, list | tuple) else type(given).__name__
+            raise ArgumentError(f"{what}: expected a list of {len(structure)} values, got {got}")
         return [leaf for s, g in zip(structure, given, strict=True) for leaf in _picked(s, g, what)]
     return [given]
 

@@ -268,10 +268,6 @@ class Model(Layer):
         """Whether `compile` was called."""
         return self._trainer is not None and not self._trainer.uncompiled
 
-    def output_structure(self, step: Any) -> Any:
-        """The structure that `predict` gives its arrays in."""
-        return self.functional.outputs if self.functional is not None else step.structure[0]
-
     # the file
 
     def export(self, path: Any, opset: int = 20, verify: bool = True, input_signature: Any = None) -> Any:

@@ -23,6 +23,8 @@ class Sequential(Model):
         super().__init__(name=name or unique_name("sequential"))
         self._stack: list[Layer] = []
         self._input: Symbol | None = None
+        self._end: Any = None
+        self._connected = 0
         for layer in layers or []:
             self.add(layer)
 
@@ -45,10 +47,10 @@ class Sequential(Model):
     def _connect(self) -> None:
         if self._input is None or not self._stack:
             return
-        x: Any = self._input
-        for layer in self._stack:
-            x = layer(x)
-        self.functional = Functional(self._input, x)
+        for layer in self._stack[self._connected :]:
+            self._end = layer(self._input if self._end is None else self._end)
+            self._connected += 1
+        self.functional = Functional(self._input, self._end)
         self.built = True
 
     @property

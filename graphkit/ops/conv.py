@@ -63,10 +63,16 @@ class Convolving(Op):
 
     def shape(self, x: Spec, w: Spec, y: Spec) -> Convolution:
         """The convolution in numbers."""
-        return convolution(self.window(w.dims[:-2]), x.dims, y.dims, self.groups, x.dtype)
+        return convolution(self.window(w.dims[:-2]), x.numbers, y.numbers, self.groups, x.dtype.itemsize)
 
     def mask(self, ins: tuple[Any, ...], out: Value) -> Value | None:
         return None
+
+
+def made(op: Op, *arrays: Array) -> Array:
+    """An array for the output."""
+    spec: Spec = op.infer(*map(spec_of, arrays))
+    return np.empty(spec.numbers, spec.dtype)
 
 
 def _buffers(like: Spec, sizes: Sequence[Numbers]) -> tuple[Spec, ...]:
@@ -88,9 +94,8 @@ class Conv(Convolving):
         return _buffers(x, self.shape(x, w, self.infer(x, w)).forward_scratch())
 
     def forward(self, x: Array, w: Array, out: Any = None, scratch: Any = None) -> Any:
-        made = self.infer(spec_of(x), spec_of(w))
-        out = np.empty(made.numbers, made.dtype) if out is None else out
-        self.shape(spec_of(x), spec_of(w), made).forward(x, w, out, scratch)
+        out = made(self, x, w) if out is None else out
+        self.shape(spec_of(x), spec_of(w), spec_of(out)).forward(x, w, out, scratch)
         return out
 
     def vjp(self, g: Any, ins: tuple[Any, ...], out: Any) -> tuple[Any, ...]:
@@ -115,19 +120,18 @@ class ConvInputGradient(Convolving):
 
     def infer(self, g: Spec, w: Spec) -> Spec:
         channels: Size = w.dims[-2] * self.groups
-        made = g.with_dims((g.dims[0], *self.sizes, channels))
-        if g.rank != made.rank or g.dims[-1] != w.dims[-1]:
+        x = g.with_dims((g.dims[0], *self.sizes, channels))
+        if g.rank != x.rank or g.dims[-1] != w.dims[-1]:
             raise ShapeError(f"{self.name}: {show(g.dims)} does not fit a kernel of shape {show(w.dims)}")
-        self.check(made.dims, w.dims, g.dims)
-        return made
+        self.check(x.dims, w.dims, g.dims)
+        return x
 
     def scratch(self, g: Spec, w: Spec) -> tuple[Spec, ...]:
         return _buffers(g, self.shape(self.infer(g, w), w, g).input_scratch())
 
     def forward(self, g: Array, w: Array, out: Any = None, scratch: Any = None) -> Any:
-        made = self.infer(spec_of(g), spec_of(w))
-        out = np.empty(made.numbers, made.dtype) if out is None else out
-        self.shape(made, spec_of(w), spec_of(g)).input_gradient(g, w, out, scratch)
+        out = made(self, g, w) if out is None else out
+        self.shape(spec_of(out), spec_of(w), spec_of(g)).input_gradient(g, w, out, scratch)
         return out
 
     def vjp(self, g: Any, ins: tuple[Any, ...], out: Any) -> tuple[Any, ...]:
@@ -148,19 +152,18 @@ class ConvWeightGradient(Convolving):
     onnx_type = "Conv"
 
     def infer(self, x: Spec, g: Spec) -> Spec:
-        made = x.with_dims((*self.kernel, x.dims[-1] // self.groups, g.dims[-1]))
-        if g.rank != made.rank:
+        w = x.with_dims((*self.kernel, x.dims[-1] // self.groups, g.dims[-1]))
+        if g.rank != w.rank:
             raise ShapeError(f"{self.name}: {show(x.dims)} and {show(g.dims)} have different ranks")
-        self.check(x.dims, made.dims, g.dims)
-        return made
+        self.check(x.dims, w.dims, g.dims)
+        return w
 
     def scratch(self, x: Spec, g: Spec) -> tuple[Spec, ...]:
         return _buffers(x, self.shape(x, self.infer(x, g), g).weight_scratch())
 
     def forward(self, x: Array, g: Array, out: Any = None, scratch: Any = None) -> Any:
-        made = self.infer(spec_of(x), spec_of(g))
-        out = np.empty(made.numbers, made.dtype) if out is None else out
-        self.shape(spec_of(x), made, spec_of(g)).weight_gradient(x, g, out, scratch)
+        out = made(self, x, g) if out is None else out
+        self.shape(spec_of(x), spec_of(out), spec_of(g)).weight_gradient(x, g, out, scratch)
         return out
 
     def vjp(self, g: Any, ins: tuple[Any, ...], out: Any) -> tuple[Any, ...]:

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import prod
-from typing import Any
 
 import numpy as np
 
 from graphkit.core.dtypes import Array
-from graphkit.ops.im2col import BLOCK, Patches, flat, patches, phases
-from graphkit.ops.window import Numbers, Window
+from graphkit.ops.im2col import BLOCK, Patches, Phase, flat, patches, phases
+from graphkit.ops.window import Numbers, Slices, Window
 
 FEWER = 4
 
@@ -65,6 +64,16 @@ class Convolution:
         """The windows of x that make y."""
         return patches(self.window, self.x, self.channels, self.itemsize)
 
+    @cached_property
+    def phases(self) -> list[Phase]:
+        """The positions of x for each remainder by the strides, and the windows of y that met them."""
+        return phases(self.window, self.y, self.sizes, self.filters, self.itemsize)
+
+    @cached_property
+    def offsets(self) -> list[tuple[Numbers, Slices, Slices]]:
+        """For each offset in a window: the windows that meet a value of x there, and those values."""
+        return list(self.window.offsets(self.sizes))
+
     def group(self, index: int) -> tuple[slice, slice]:
         """The input and the output channels of a group."""
         c, f = self.channels, self.filters
@@ -88,7 +97,7 @@ class Convolution:
             return self._products()
         if self.few_channels:
             return self._planes(self.channels, self.filters, self.y[1:-1])
-        inner = [p.patches for p in phases(self.window, self.y, self.sizes, self.filters, self.itemsize)]
+        inner = [phase.patches for phase in self.phases]
         buffers = [i.scratch() for i in inner]
         largest = [(max((prod(b[k]) for b in buffers), default=1),) for k in (0, 1)]
         made = max((i.block[0] * i.block[1] * prod(i.outs[1:]) for i in inner), default=1) * self.channels
@@ -159,7 +168,7 @@ class Convolution:
         """The input's positions of one remainder by the strides at a time, each a correlation of g."""
         columns, padded, packed, made = scratch
         strided = prod(self.window.strides) > 1
-        for phase in phases(self.window, self.y, self.sizes, self.filters, self.itemsize):
+        for phase in self.phases:
             target, inner = dx[(slice(None), *phase.place)], phase.patches
             if not inner.depth:
                 target[...] = 0
@@ -187,7 +196,7 @@ class Convolution:
             np.matmul(turned, flat(block).T, out=made)
             layers = made.reshape(*self.window.kernel, few, *block.shape[:-1])
             out[...] = 0
-            for offset, windows, values in self.window.offsets(self.sizes):
+            for offset, windows, values in self.offsets:
                 take, put = (values, windows) if forward else (windows, values)
                 for k, layer in enumerate(layers[offset]):
                     part = out[..., k][put]
@@ -205,7 +214,7 @@ class Convolution:
         for first in range(0, len(x), images):
             block, out = x[first : first + images, ..., None], made[first : first + images]
             out[...] = 0
-            for offset, windows, values in self.window.offsets(self.sizes):
+            for offset, windows, values in self.offsets:
                 part = out[windows]
                 product = scratch[: part.size].reshape(part.shape)
                 np.multiply(block[values], kernel[offset], out=product)
@@ -217,7 +226,7 @@ class Convolution:
         for first in range(0, len(dx), images):
             block, out = given[first : first + images], dx[first : first + images]
             out[...] = 0
-            for offset, windows, values in self.window.offsets(self.sizes):
+            for offset, windows, values in self.offsets:
                 taken, part = block[windows], out[values]
                 product = scratch[: taken.size].reshape(taken.shape)
                 np.multiply(taken, kernel[offset], out=product)
@@ -230,7 +239,7 @@ class Convolution:
         images = self.images(prod(self.y[1:]))
         for first in range(0, len(x), images):
             block, out = x[first : first + images, ..., None], given[first : first + images]
-            for offset, windows, values in self.window.offsets(self.sizes):
+            for offset, windows, values in self.offsets:
                 taken = out[windows]
                 product = scratch[: taken.size].reshape(taken.shape)
                 np.multiply(block[values], taken, out=product)
@@ -238,6 +247,7 @@ class Convolution:
                 np.add(part, product.sum(axis=tuple(range(product.ndim - 2))), out=part)
 
 
-def convolution(window: Window, x: Any, y: Any, groups: int, dtype: np.dtype[Any]) -> Convolution:
-    """The same for shapes of numbers."""
-    return Convolution(window, tuple(x), tuple(y), groups, dtype.itemsize)
+@lru_cache(maxsize=256)
+def convolution(window: Window, x: tuple[int, ...], y: tuple[int, ...], groups: int, itemsize: int) -> Convolution:
+    """The convolution of these sizes, made once: what it works out is kept from call to call."""
+    return Convolution(window, x, y, groups, itemsize)

@@ -48,5 +48,3 @@ def ones_like(x: Any, dtype: Any = None) -> Any:
 def eye(n: int, m: int | None = None, dtype: Any = None) -> Any:
     """Ones on the diagonal of an (n, m) array of zeros."""
     return Tensor(np.eye(n, m, dtype=as_dtype(dtype)))
-
-

@@ -6,6 +6,7 @@ A cotangent of a maximum goes to the first of equal values in its window. A mean
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -61,11 +62,16 @@ class Pooling(Op):
 
     def offsets(self, x: tuple[int, ...]) -> list[tuple[Slices, Slices]]:
         """For each offset in a window, in row-major order: the windows that meet a value, and the values."""
-        return [(windows, values) for _, windows, values in self.window.offsets(x[1:-1])]
+        return _offsets(self.window, x[1:-1])
 
     def windows(self, b: Builder, name: str, sizes: Sizes) -> dict[str, Any]:
         """The attributes of ONNX's pooling nodes."""
         return {"kernel_shape": list(self.size), **padding_of(b, name, self.window, sizes)[1]}
+
+
+@lru_cache(maxsize=256)
+def _offsets(window: Window, sizes: Numbers) -> list[tuple[Slices, Slices]]:
+    return [(windows, values) for _, windows, values in window.offsets(sizes)]
 
 
 def _empty(spec: Spec, out: Any) -> Any:

@@ -1,12 +1,8 @@
-"""What the recurrences share, and the LSTM as one op over the whole sequence (Hochreiter and Schmidhuber, 1997).
-
-Inside the kernel a state is (units, batch), so that each gate is one contiguous block; the gates of the LSTM stand in
-the order o, i, f, g, so that the three sigmoids are one block and the three that feed the cell are another.
-"""
+"""What the recurrences share, and the LSTM as one op over the whole sequence (Hochreiter and Schmidhuber, 1997)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,6 +12,7 @@ from graphkit.core.errors import ShapeError
 from graphkit.core.op import Builder, Op, Value, apply, spec_of
 from graphkit.core.reverse import Fused
 from graphkit.core.spec import Sizes, Spec, show
+from graphkit.ops import lstm_kernel
 from graphkit.ops.cells import lstm_cell, over_steps
 from graphkit.ops.recurrent_onnx import lower_recurrent
 
@@ -106,40 +103,12 @@ class LSTM(Recurrence):
         dims = [(4 * units, x.dims[2]), (4 * units, units), (4 * units, 1), (4 * units, x.dims[0]), (units, x.dims[0])]
         return tuple(x.with_dims(d) for d in dims)
 
+    def prepare(self, ins: Sequence[Array], out: Any, scratch: tuple[Array, ...]) -> Callable[[], Any]:
+        return lstm_kernel.Forward(ins, out, scratch, self.sequences, self.masked)
+
     def forward(self, *arrays: Array, out: Any = None, scratch: Any = None) -> Any:
-        x, kernel, recurrent, bias, h, c = arrays[:6]
-        units = recurrent.shape[0]
         out = self.made(arrays, out)
-        gates, cells, squashed, hidden = out[self.outputs :]
-        w, u, b, z, product = scratch
-        for packed, weight in ((w, kernel.T), (u, recurrent.T), (b, bias[:, None])):
-            _pack(packed, weight, units)
-            packed[: 3 * units] *= 0.5
-        np.matmul(w, x.transpose(1, 2, 0), out=gates)
-        gates += b
-        hidden[0], cells[0] = h.T, c.T
-        dead = self.dead(arrays)
-        sig = slice(0, 3 * units)
-        for t in range(x.shape[1]):
-            a, cell, tc = gates[t], cells[t + 1], squashed[t]
-            np.matmul(u, hidden[t], out=z)
-            np.add(a, z, out=a)
-            np.tanh(a, out=a)
-            s = a[sig]
-            np.multiply(s, 0.5, out=s)
-            np.add(s, 0.5, out=s)
-            np.multiply(a[2 * units : 3 * units], cells[t], out=cell)
-            np.multiply(a[units : 2 * units], a[3 * units :], out=product)
-            np.add(cell, product, out=cell)
-            np.tanh(cell, out=tc)
-            np.multiply(a[:units], tc, out=hidden[t + 1])
-            if dead is not None:
-                np.copyto(cell, cells[t], where=dead[t])
-                np.copyto(hidden[t + 1], hidden[t], where=dead[t])
-        if self.sequences:
-            out[0][...] = hidden[1:].transpose(2, 0, 1)
-        out[self.outputs - 2][...] = hidden[-1].T
-        out[self.outputs - 1][...] = cells[-1].T
+        self.prepare(arrays, out, scratch)()
         return out
 
     def backward_scratch(self, *specs: Spec) -> tuple[Spec, ...]:
@@ -152,90 +121,11 @@ class LSTM(Recurrence):
         ]  # fmt: skip
         return tuple(x.with_dims(d) for d in dims)
 
-    def backward(
-        self, gs: Sequence[Array], ins: Sequence[Array], outs: Sequence[Array], out: Any, scratch: Any
-    ) -> None:
-        x, kernel, recurrent = ins[:3]
-        units = recurrent.shape[0]
-        gates, cells, squashed, hidden = outs[self.outputs :]
-        dz, flat, q, carry, states, rows, dx_rows, w, u, dw, dh, dh_next, dc, product = scratch
-        self._factors(gates, cells, squashed, dz, q, carry, product, ins)
-        _pack(w, kernel.T, units)
-        _pack(u, recurrent.T, units)
-        np.copyto(dh, gs[-2].T)
-        np.copyto(dc, gs[-1].T)
-        g_steps = gs[0].transpose(1, 2, 0) if self.sequences else None
-        dead = self.dead(ins)
-        for t in range(x.shape[1] - 1, -1, -1):
-            d = dz[t]
-            if g_steps is not None:
-                np.add(dh, g_steps[t], out=dh)
-            np.multiply(dh, q[t], out=product)
-            np.add(dc, product, out=dc)
-            np.multiply(d[:units], dh, out=d[:units])
-            cell_gates = d[units:].reshape(3, units, -1)
-            np.multiply(cell_gates, dc, out=cell_gates)
-            np.multiply(dc, carry[t], out=dc)
-            np.matmul(u.T, d, out=dh_next)
-            if dead is not None:
-                np.add(dh_next, dh, out=dh_next, where=dead[t])
-            dh, dh_next = dh_next, dh
-        dx, dkernel, drecurrent, dbias, dh0, dc0 = out
-        np.copyto(dh0, dh.T)
-        np.copyto(dc0, dc.T)
-        np.copyto(flat, dz.transpose(1, 0, 2))
-        np.copyto(rows, x.transpose(1, 0, 2))
-        np.copyto(states, hidden[:-1].transpose(0, 2, 1))
-        columns = flat.reshape(4 * units, -1)
-        np.matmul(columns.T, w, out=dx_rows.reshape(-1, x.shape[2]))
-        np.copyto(dx, dx_rows.transpose(1, 0, 2))
-        np.matmul(columns, rows.reshape(-1, x.shape[2]), out=dw)
-        _unpack(dkernel.T, dw, units)
-        np.matmul(columns, states.reshape(-1, units), out=u)
-        _unpack(drecurrent.T, u, units)
-        _unpack(dbias, columns.sum(axis=1), units)
-
-    def _factors(
-        self, gates: Array, cells: Array, squashed: Array, dz: Array, q: Array, carry: Array, product: Array, ins: Any
-    ) -> None:
-        """For the whole sequence: what dh and dc are multiplied with to give the gates' cotangents."""
-        units = q.shape[1]
-        o, i = gates[:, :units], gates[:, units : 2 * units]
-        f, g = gates[:, 2 * units : 3 * units], gates[:, 3 * units :]
-        sig = dz[:, : 3 * units]
-        np.subtract(1.0, gates[:, : 3 * units], out=sig)
-        np.multiply(sig, gates[:, : 3 * units], out=sig)
-        dz[:, :units] *= squashed
-        dz[:, units : 2 * units] *= g
-        dz[:, 2 * units : 3 * units] *= cells[:-1]
-        last = dz[:, 3 * units :]
-        np.multiply(g, g, out=last)
-        np.subtract(1.0, last, out=last)
-        np.multiply(last, i, out=last)
-        np.multiply(squashed, squashed, out=q)
-        np.subtract(1.0, q, out=q)
-        np.multiply(q, o, out=q)
-        np.copyto(carry, f)
-        dead = self.dead(ins)
-        if dead is not None:
-            np.copyto(dz, 0.0, where=dead)
-            np.copyto(q, 0.0, where=dead)
-            np.copyto(carry, 1.0, where=dead)
+    def prepare_backward(self, gs: Any, ins: Any, outs: Any, out: Any, scratch: Any) -> Callable[[], Any]:
+        return lstm_kernel.Backward(gs, ins, outs, out, scratch, self.sequences, self.masked)
 
     def expand(self, *ins: Any) -> Any:
         return over_steps(lstm_cell(), ins[0], ins[1:4], ins[4:6], ins[6] if self.masked else None, self.sequences)
-
-
-def _pack(out: Array, weight: Array, units: int) -> None:
-    """Gates i, f, g, o along axis 0 put in the kernel's order o, i, f, g."""
-    out[:units] = weight[3 * units :]
-    out[units:] = weight[: 3 * units]
-
-
-def _unpack(out: Array, packed: Array, units: int) -> None:
-    """Back to i, f, g, o."""
-    out[3 * units :] = packed[:units]
-    out[: 3 * units] = packed[units:]
 
 
 def lstm(x: Any, weights: Sequence[Any], state: Sequence[Any], mask: Any = None, sequences: bool = False) -> Any:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from graphkit.core.spec import Spec
 from graphkit.graph.graph import Graph
 from graphkit.graph.symbol import Node, Symbol
 from graphkit.runtime.arena import Buffer, aligned, place
+from graphkit.runtime.blas import one_thread
 from graphkit.runtime.commit import Commit, uninterrupted
 from graphkit.runtime.schedule import Step, bound, foldable, late_nodes, shadow
 
@@ -147,13 +147,11 @@ class Plan:
                 shape = tuple(int(d) for d in spec.dims)  # type: ignore[arg-type] # numbers
                 outs.append(self._roots[id(symbol)].array(self.memory, shape, spec.dtype))
                 self._arrays[id(symbol)] = outs[-1]
-            extra: dict[str, Any] = {"out": outs[0] if len(outs) == 1 else tuple(outs)}
-            if scratch:
-                extra["scratch"] = tuple(
-                    b.array(self.memory, s.numbers, s.dtype)
-                    for b, s in zip(scratch, step.op.scratch(*self._specs(step)), strict=True)
-                )
-            call = partial(step.op.forward, *ins, **extra)
+            buffers = tuple(
+                b.array(self.memory, s.numbers, s.dtype)
+                for b, s in zip(scratch, step.op.scratch(*self._specs(step)), strict=True)
+            )
+            call = step.op.prepare(ins, outs[0] if len(outs) == 1 else tuple(outs), buffers)
             calls.append(call)
             owners[id(call)] = step.node
         return calls, owners
@@ -169,7 +167,7 @@ class Plan:
         """Runs the plan on what `inputs` hold; the outputs are the caller's own copies."""
         call: Callable[[], Any] | None = None
         try:
-            with np.errstate(all="ignore"):
+            with np.errstate(all="ignore"), one_thread():
                 for call in self._body:
                     call()
                 results = [np.array(a) for a in self.outputs]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from graphkit.core import tree
-from graphkit.core.errors import ArgumentError, ShapeError
+from graphkit.core.errors import ArgumentError, LengthError, ShapeError
 
 Source = Callable[[], Iterator[Any]]
 _END = object()
@@ -36,7 +36,7 @@ class Dataset:
 
     def __len__(self) -> int:
         if self._length is None:
-            raise ArgumentError("the length of this dataset is not known; loop over it, or give steps_per_epoch")
+            raise LengthError("the length of this dataset is not known; loop over it, or give steps_per_epoch")
         return self._length
 
     @property
@@ -195,8 +195,8 @@ def _padded(items: list[Any], value: float) -> Any:
     arrays = [np.asarray(i) for i in items]
     longest = tuple(max(sizes) for sizes in zip(*(a.shape for a in arrays), strict=True))
     out = np.full((len(arrays), *longest), value, arrays[0].dtype)
-    for row, array in zip(out, arrays, strict=True):
-        row[tuple(slice(n) for n in array.shape)] = array
+    for row, array in enumerate(arrays):
+        out[(row, *(slice(n) for n in array.shape))] = array
     return out
 
 

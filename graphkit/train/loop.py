@@ -56,6 +56,8 @@ def fit(trainer: Trainer, wanted: Training) -> History:
             for epoch in range(wanted.initial_epoch, wanted.epochs):
                 hooks("on_epoch_begin", epoch)
                 logs = _epoch(trainer, source, epoch, hooks)
+                if source.ran_dry and not logs:
+                    break
                 if held_out is not None and (epoch + 1) % wanted.validation_freq == 0:
                     logs.update({f"val_{k}": v for k, v in _means(trainer, held_out).items()})
                 hooks("on_epoch_end", epoch, logs)
@@ -92,7 +94,7 @@ def _sources(trainer: Trainer, wanted: Training) -> tuple[Source, Source | None]
 def _validation(trainer: Trainer, wanted: Training, size: int) -> Source:
     data = wanted.validation_data
     if is_stream(data):
-        return StreamSource(trainer.feeder, data, wanted.validation_steps)
+        return StreamSource(trainer.feeder, data, wanted.validation_steps, measures=True)
     if not isinstance(data, tuple | list) or len(data) not in (2, 3):
         raise ArgumentError("validation_data must be (x, y) or (x, y, sample_weight), or give such batches")
     x = from_table(data[0], trainer.model.input_names or None)
@@ -147,7 +149,7 @@ def evaluate(
     """Loss and metrics over all rows; see `Model.evaluate`."""
     source: Source
     if is_stream(x):
-        source = StreamSource(trainer.feeder, x, steps)
+        source = StreamSource(trainer.feeder, x, steps, measures=True)
     else:
         feed = trainer.feeder(from_table(x, trainer.model.input_names or None), y, sample_weight)
         if feed.rows == 0:
@@ -170,18 +172,19 @@ def predict(trainer: Trainer, x: Any, batch_size: int | None = None, steps: int 
     """The outputs for all rows, in the structure of the model's outputs; see `Model.predict`."""
     source: Source
     if is_stream(x):
-        source = StreamSource(trainer.feeder, x, steps)
+        source = StreamSource(trainer.feeder, x, steps, measures=True)
     else:
         feed = trainer.feeder(from_table(x, trainer.model.input_names or None))
         source = ArraySource(feed, _batch_size(batch_size), None, steps)
         if feed.rows == 0:
             step = trainer.step("predict", feed)
-            return tree.rebuild(trainer.model.output_structure(step), iter(step.empty()))
+            none = step.empty()
+            return tree.rebuild(step.structure[0], iter(none))
     parts: list[list[Array]] = []
     for step, rows in _steps(trainer, "predict", source, 0):
         parts.append(step(rows))
     joined = [_joined(list(p)) for p in zip(*parts, strict=True)]
-    return tree.rebuild(trainer.model.output_structure(step), iter(joined))
+    return tree.rebuild(step.structure[0], iter(joined))
 
 
 def _joined(parts: list[Array]) -> Any:

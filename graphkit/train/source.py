@@ -61,11 +61,14 @@ class ArraySource:
 class StreamSource:
     """Batches of a generator, a Dataset, a data loader: x, (x, y) or (x, y, sample_weight) each.
 
-    With `steps` an epoch is that many batches and the next goes on from there; else an epoch is one whole pass.
+    With `steps` an epoch is that many batches and the next goes on from there; else an epoch is one whole pass. Where
+    the batches only measure, each pass begins anew, as far as the stream can.
     """
 
-    def __init__(self, feeder: Feeder, stream: Iterable[Any], steps: int | None, class_weight: Any = None) -> None:
-        self.feeder, self.stream, self.class_weight = feeder, stream, class_weight
+    def __init__(
+        self, feeder: Feeder, stream: Iterable[Any], steps: int | None, class_weight: Any = None, measures: bool = False
+    ) -> None:
+        self.feeder, self.stream, self.class_weight, self.measures = feeder, stream, class_weight, measures
         known = getattr(stream, "known_length", None)
         if isinstance(stream, Sized) and not hasattr(stream, "known_length"):
             known = len(stream)
@@ -76,8 +79,8 @@ class StreamSource:
 
     def epoch(self, number: int) -> Iterator[tuple[Feed, Rows]]:
         """The batches of an epoch; `ran_dry` is set when there were fewer than asked for."""
-        once = iter(self.stream) is self.stream
-        if self._running is None or (self._limit is None and not once):
+        once = isinstance(self.stream, Iterator)
+        if self._running is None or (not once and (self._limit is None or self.measures)):
             self._running = iter(self.stream)
         count = 0
         for element in itertools.islice(self._running, self._limit):
@@ -86,14 +89,17 @@ class StreamSource:
             yield feed, slice(0, feed.rows)
         if self._limit is not None and count < self._limit:
             self.ran_dry = True
+            then = "" if self.measures else "; training stops here"
+            fewer = "steps" if self.measures else "steps_per_epoch"
             warnings.warn(
-                f"the data ended after {count} of {self._limit} steps; training stops here. "
-                "Give fewer steps_per_epoch, or a source that begins again",
+                f"the data ended after {count} of {self._limit} steps{then}. "
+                f"Give fewer {fewer}, or a source that begins again",
                 UserWarning,
                 stacklevel=4,
             )
         elif count == 0:
-            raise ArgumentError(f"no batch in epoch {number + 1}; a generator can be looped over only once")
+            what = "no batch to measure on" if self.measures else f"no batch in epoch {number + 1}"
+            raise ArgumentError(f"{what}; a generator can be looped over only once")
 
     def _feed(self, element: Any) -> Feed:
         parts = _parts(element)

@@ -153,6 +153,7 @@ class Trainer:
                 data = feed.data(symbols)
                 with changed(root=self.model):
                     result = method(data)
+                self.model.forget_losses()
                 structure[:] = [tree.mapped(lambda _: None, result)]
                 self._compiled[self._key(kind, feed)] = entry  # the weights may have been made just now
                 keys[:] = list(result) if isinstance(result, dict) else []

@@ -182,6 +182,40 @@ def test_masks_behind_the_wrappers() -> None:
     )
 
 
+class Leaky(layers.Layer):
+    """A cell of a person's own: h = h / 2 + x W."""
+
+    def __init__(self, units: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.state_size = units
+
+    def build(self, input_shape: Any) -> None:
+        self.kernel = self.add_weight((input_shape[-1], self.state_size), name="kernel")
+
+    def call(self, inputs: Any, states: Any) -> Any:
+        h = states[0] * 0.5 + ops.matmul(inputs, self.kernel)
+        return h, [h]
+
+
+def test_a_cell_of_ones_own() -> None:
+    x = RNG.normal(size=(3, 5, F)).astype(np.float32)
+    mask = np.array([[1, 1, 1, 1, 1], [0, 1, 0, 1, 0], [0, 0, 0, 0, 0]], bool)
+    layer = layers.RNN(Leaky(U), return_sequences=True, return_state=True)
+    found = [np.asarray(v) for v in layer(x, mask=mask)]
+    h, want = np.zeros((3, U)), []
+    for t in range(5):
+        h = np.where(mask[:, t, None], h * 0.5 + x[:, t] @ layer.get_weights()[0], h)
+        want.append(h)
+    close(found[0], np.stack(want, 1), 1e-6, "sequence")
+    close(found[1], h, 1e-6, "state")
+    assert [w.name for w in layer.trainable_weights] == ["kernel"]
+    with GradientTape() as tape:
+        y = ops.sum(layer(x)[0])
+    assert np.asarray(tape.gradient(y, layer.trainable_weights)[0]).any()
+    model = Model(s := Input((5, F), name="x"), layers.RNN(Leaky(U))(s))
+    assert model.predict(x).shape == (3, U)
+
+
 @pytest.mark.parametrize(
     ("error", "make", "match"),
     [
@@ -198,6 +232,10 @@ def test_masks_behind_the_wrappers() -> None:
             "return_sequences",
         ),
         (ArgumentError, lambda: layers.TimeDistributed(ops.tanh), "layer"),
+        (ArgumentError, lambda: layers.RNN(layers.Dense(U)), "state_size"),
+        (ArgumentError, lambda: layers.RNN(layers.GRUCell(U, dropout=0.5))(np.ones((2, 3, F))), "no dropout"),
+        (ShapeError, lambda: layers.RNN(layers.GRUCell(U))(np.ones((2, 3))), "batch, steps, features"),
+        (ShapeError, lambda: layers.RNN(Leaky(U))(Input((None, F))), "fixed number of steps"),
         (ShapeError, lambda: layers.TimeDistributed(layers.Dense(U))(np.ones((2, 3))), "rank 3"),
         (ShapeError, lambda: layers.GRU(U)(np.ones((2, 3))), "batch, steps, features"),
         (ShapeError, lambda: layers.GRU(U, stateful=True)(Input((3, F))), "fixed batch"),

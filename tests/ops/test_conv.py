@@ -16,7 +16,7 @@ from graphkit import Input, Model, layers, ops
 from graphkit.core.errors import ArgumentError, ShapeError
 from graphkit.core.op import Op, spec_of
 from graphkit.export.convert import convert
-from graphkit.ops import correlate, im2col
+from graphkit.ops import correlate, im2col, pool
 from graphkit.ops.conv import Conv, ConvInputGradient, ConvWeightGradient
 from graphkit.ops.pool import AveragePool, AveragePoolGradient, MaxPool, MaxPoolGradient, MaxPoolPick
 from tests.ops import harness
@@ -91,11 +91,14 @@ def test_blocks_of_any_size_give_the_same(case: Any, monkeypatch: pytest.MonkeyP
     """Few lines of one image at a time, as for large images, against all images at once."""
     want = [outs for _, _, outs in harness.calls(case, OTHERS, "float64")]
     for size in (1, 3000):
+        correlate.convolution.cache_clear()
         monkeypatch.setattr(im2col, "BLOCK", size)
         monkeypatch.setattr(correlate, "BLOCK", size)
+        monkeypatch.setattr(pool, "BLOCK", size)
         for (op, _, got), wanted in zip(harness.calls(case, OTHERS, "float64"), want, strict=True):
             for g, w in zip(got, wanted, strict=True):
                 harness.close(g, w, 1e-13, str(op))
+    correlate.convolution.cache_clear()
 
 
 def test_weights_are_initializers() -> None:

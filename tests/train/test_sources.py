@@ -118,6 +118,14 @@ def test_steps_of_arrays_are_the_first_batches_of_an_order() -> None:
     np.testing.assert_allclose(model().evaluate(x, y, batch_size=1, steps=3), 6.0, rtol=1e-6)
 
 
+def test_measuring_that_runs_dry_warns_and_says_nothing_of_training() -> None:
+    for call in (lambda: model().evaluate(Loader([1, 3]), steps=5), lambda: float(model().predict(Loader([2]), steps=2).mean())):
+        with pytest.warns(UserWarning, match=r"ended after \d of \d steps\. Give fewer steps, or"):
+            np.testing.assert_allclose(call(), 6.0, rtol=1e-6)
+    with pytest.raises(errors.ArgumentError, match="no batch to measure on"):
+        model().evaluate(iter([]))
+
+
 def test_what_a_batch_may_not_be() -> None:
     with pytest.raises(errors.ArgumentError, match="got a tuple of 4"):
         model().fit(iter([(1, 2, 3, 4)]), verbose=0)
@@ -227,7 +235,7 @@ CHAINS: list[tuple[str, Callable[[], Dataset], list[Any], int | None]] = [
     ("prefetch", lambda: numbers(7).prefetch(2), list(range(7)), 7),
     ("cache", lambda: numbers(3).cache(), [0, 1, 2], 3),
     ("endless", lambda: numbers(2).repeat().take(5), [0, 1, 0, 1, 0], None),
-    ("padded", lambda: Dataset.from_generator(lambda: ([1] * n for n in (1, 3, 2))).padded_batch(2, padding_value=7),
+    ("padded", lambda: Dataset.from_generator(lambda: (np.ones(n, int) for n in (1, 3, 2))).padded_batch(2, padding_value=7),
      [[[1, 7, 7], [1, 1, 1]], [[1, 1]]], None),
 ]  # fmt: skip
 
@@ -318,10 +326,10 @@ def test_what_a_dataset_refuses() -> None:
     with pytest.raises(errors.ShapeError, match=r"same number of rows, got \[3, 5\]"):
         Dataset.from_arrays(np.zeros(3), np.zeros(5))
     with pytest.raises(errors.ShapeError, match="use padded_batch"):
-        list(Dataset.from_generator(lambda: ([1] * n for n in (2, 3))).batch(2))
+        list(Dataset.from_generator(lambda: (np.ones(n) for n in (2, 3))).batch(2))
     with pytest.raises(errors.ArgumentError, match="takes a function that makes a generator"):
         Dataset.from_generator(endless())
-    with pytest.raises(errors.ArgumentError, match="length of this dataset is not known"):
+    with pytest.raises(errors.LengthError, match="length of this dataset is not known"):
         len(numbers().filter(bool))
     for call in (numbers().batch, numbers().shuffle, numbers().prefetch, numbers().padded_batch):
         with pytest.raises(errors.ArgumentError, match="must be a positive whole number, got 0"):

@@ -1,0 +1,160 @@
+"""The LSTM's kernels with all their views made once: what runs in each step is NumPy calls alone.
+
+A state is (units, batch); the gates stand in the order o, i, f, g. The weights of the three sigmoids are halved, so
+that one tanh serves all four gates: sigmoid(z) = (1 + tanh(z / 2)) / 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from graphkit.core.dtypes import Array
+
+
+class Forward:
+    """Fills the outputs of the LSTM from arrays that stay where they are."""
+
+    def __init__(self, arrays: Sequence[Array], out: Any, scratch: Any, sequences: bool, masked: bool) -> None:
+        self.x, self.kernel, self.recurrent, self.bias, self.h, self.c = arrays[:6]
+        self.mask = arrays[-1] if masked else None
+        self.public, (self.gates, self.cells, squashed, self.hidden) = out[: 2 + sequences], out[2 + sequences :]
+        self.w, self.u, self.b, self.z, self.product = scratch
+        units = self.recurrent.shape[0]
+        self.inputs = self.x.transpose(1, 2, 0)
+        self.packs = [(packed, weight.T, packed[: 3 * units], units) for packed, weight in (
+            (self.w, self.kernel), (self.u, self.recurrent), (self.b, self.bias[None, :]))]  # fmt: skip
+        self.steps = [
+            (self.hidden[t], a, a[: 3 * units], a[:units], a[units : 2 * units], a[2 * units : 3 * units],
+             a[3 * units :], self.cells[t], self.cells[t + 1], squashed[t], self.hidden[t + 1])
+            for t, a in enumerate(self.gates)
+        ]  # fmt: skip
+
+    def __call__(self) -> None:
+        for packed, weight, sigmoids, units in self.packs:
+            pack(packed, weight, units)
+            np.multiply(sigmoids, 0.5, out=sigmoids)
+        np.matmul(self.w, self.inputs, out=self.gates)
+        np.add(self.gates, self.b, out=self.gates)
+        np.copyto(self.hidden[0], self.h.T)
+        np.copyto(self.cells[0], self.c.T)
+        dead = None if self.mask is None else np.logical_not(self.mask.T)[:, None, :]
+        u, z, product = self.u, self.z, self.product
+        matmul, add, multiply, tanh = np.matmul, np.add, np.multiply, np.tanh
+        for t, (h, a, s, o, i, f, g, c_old, c, squashed, h_new) in enumerate(self.steps):
+            matmul(u, h, out=z)
+            add(a, z, out=a)
+            tanh(a, out=a)
+            multiply(s, 0.5, out=s)
+            add(s, 0.5, out=s)
+            multiply(f, c_old, out=c)
+            multiply(i, g, out=product)
+            add(c, product, out=c)
+            tanh(c, out=squashed)
+            multiply(o, squashed, out=h_new)
+            if dead is not None:
+                np.copyto(c, c_old, where=dead[t])
+                np.copyto(h_new, h, where=dead[t])
+        if len(self.public) == 3:
+            np.copyto(self.public[0], self.hidden[1:].transpose(2, 0, 1))
+        np.copyto(self.public[-2], self.hidden[-1].T)
+        np.copyto(self.public[-1], self.cells[-1].T)
+
+
+class Backward:
+    """Fills the cotangents of x, W, U, b, h and c."""
+
+    def __init__(self, gs: Any, ins: Any, outs: Any, out: Any, scratch: Any, sequences: bool, masked: bool) -> None:
+        self.gs, self.x, self.kernel, self.recurrent = gs, ins[0], ins[1], ins[2]
+        self.mask = ins[-1] if masked else None
+        self.gates, self.cells, self.squashed, self.hidden = outs[2 + sequences :]
+        self.out = out
+        (self.dz, self.flat, self.q, self.carry, self.states, self.rows, self.dx_rows, self.w, self.u, self.dw,
+         dh, dh_next, self.dc, self.product) = scratch  # fmt: skip
+        self.units = units = self.recurrent.shape[0]
+        self.columns = self.flat.reshape(4 * units, -1)
+        self.dh = (dh, dh_next)
+        given = gs[0].transpose(1, 2, 0) if sequences else [None] * len(self.dz)
+        self.steps = [
+            (g, self.q[t], d, d[:units], d[units:].reshape(3, units, -1), self.carry[t], t)
+            for t, (g, d) in enumerate(zip(given, self.dz, strict=True))
+        ][::-1]
+        sizes = range(4)
+        self.blocks = [self.gates[:, k * units : (k + 1) * units] for k in sizes]
+        self.factors = [self.dz[:, k * units : (k + 1) * units] for k in sizes]
+
+    def __call__(self) -> None:
+        dead = None if self.mask is None else np.logical_not(self.mask.T)[:, None, :]
+        self._prepare(dead)
+        pack(self.w, self.kernel.T, self.units)
+        pack(self.u, self.recurrent.T, self.units)
+        (dh, dh_next), dc, product, back = self.dh, self.dc, self.product, self.u.T
+        np.copyto(dh, self.gs[-2].T)
+        np.copyto(dc, self.gs[-1].T)
+        matmul, add, multiply = np.matmul, np.add, np.multiply
+        for g, q, d, d_o, d_cell, carry, t in self.steps:
+            if g is not None:
+                add(dh, g, out=dh)
+            multiply(dh, q, out=product)
+            add(dc, product, out=dc)
+            multiply(d_o, dh, out=d_o)
+            multiply(d_cell, dc, out=d_cell)
+            multiply(dc, carry, out=dc)
+            matmul(back, d, out=dh_next)
+            if dead is not None:
+                add(dh_next, dh, out=dh_next, where=dead[t])
+            dh, dh_next = dh_next, dh
+        np.copyto(self.out[4], dh.T)
+        np.copyto(self.out[5], dc.T)
+        self._weights()
+
+    def _prepare(self, dead: Array | None) -> None:
+        """For the whole sequence: what dh and dc are multiplied with to give the gates' cotangents."""
+        o, i, f, g = self.blocks
+        d_o, d_i, d_f, d_g = self.factors
+        sigmoids, made = self.gates[:, : 3 * self.units], self.dz[:, : 3 * self.units]
+        np.subtract(1.0, sigmoids, out=made)
+        np.multiply(made, sigmoids, out=made)
+        np.multiply(d_o, self.squashed, out=d_o)
+        np.multiply(d_i, g, out=d_i)
+        np.multiply(d_f, self.cells[:-1], out=d_f)
+        np.multiply(g, g, out=d_g)
+        np.subtract(1.0, d_g, out=d_g)
+        np.multiply(d_g, i, out=d_g)
+        np.multiply(self.squashed, self.squashed, out=self.q)
+        np.subtract(1.0, self.q, out=self.q)
+        np.multiply(self.q, o, out=self.q)
+        np.copyto(self.carry, f)
+        if dead is not None:
+            np.copyto(self.dz, 0.0, where=dead)
+            np.copyto(self.q, 0.0, where=dead)
+            np.copyto(self.carry, 1.0, where=dead)
+
+    def _weights(self) -> None:
+        """One product for each weight, over all steps and rows at once."""
+        dx, dkernel, drecurrent, dbias = self.out[:4]
+        units, features, columns = self.units, self.x.shape[2], self.columns
+        np.copyto(self.flat, self.dz.transpose(1, 0, 2))
+        np.copyto(self.rows, self.x.transpose(1, 0, 2))
+        np.copyto(self.states, self.hidden[:-1].transpose(0, 2, 1))
+        np.matmul(columns.T, self.w, out=self.dx_rows.reshape(-1, features))
+        np.copyto(dx, self.dx_rows.transpose(1, 0, 2))
+        np.matmul(columns, self.rows.reshape(-1, features), out=self.dw)
+        unpack(dkernel.T, self.dw, units)
+        np.matmul(columns, self.states.reshape(-1, units), out=self.u)
+        unpack(drecurrent.T, self.u, units)
+        unpack(dbias, columns.sum(axis=1), units)
+
+
+def pack(out: Array, weight: Array, units: int) -> None:
+    """Gates i, f, g, o along axis 0 put in the kernel's order o, i, f, g."""
+    np.copyto(out[:units], weight[3 * units :])
+    np.copyto(out[units:], weight[: 3 * units])
+
+
+def unpack(out: Array, packed: Array, units: int) -> None:
+    """Back to i, f, g, o."""
+    np.copyto(out[3 * units :], packed[:units])
+    np.copyto(out[: 3 * units], packed[units:])
