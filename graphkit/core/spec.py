@@ -39,7 +39,7 @@ class Spec:
         return count(self.dims)
 
     def concrete(self, sizes: Mapping[str, int]) -> Spec:
-        """The same with numbers for the names; ShapeError where one is below 0, as of a window larger than its input."""
+        """The same with numbers for the names; ShapeError where one is below 0: a window larger than its input."""
         dims = tuple(evaluate(d, sizes) for d in self.dims)
         if min(dims, default=0) < 0:
             raise ShapeError(f"inputs of these sizes are too small: they would give a value of shape {show(dims)}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import warnings
 from typing import Any
 
@@ -150,7 +151,7 @@ class Layer(State):
         chain = [*context.stack, self]
         if context.root is not None and (self is chain[0] or chain[0]._made_inside):
             chain = [context.root, *chain]
-        for holder, held in zip(chain, chain[1:], strict=False):
+        for holder, held in itertools.pairwise(chain):
             if not any(held is x for x in holder.walk()):
                 raise StateError(
                     f"{user_line()}: layer {held.name!r} makes weights inside {holder.name!r}, which does not hold it; "

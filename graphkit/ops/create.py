@@ -6,21 +6,23 @@ from typing import Any
 
 import numpy as np
 
-from graphkit.core.dimension import Dimension
 from graphkit.core.dtypes import as_dtype
-from graphkit.core.op import apply, spec_of
-from graphkit.ops.convert import as_value
+from graphkit.core.op import Value, apply, spec_of
+from graphkit.core.reverse import zeros_like
+from graphkit.ops.convert import as_value, cast
 from graphkit.ops.operators import Tensor
 from graphkit.ops.shape import BroadcastTo
 
 
 def full(shape: Any, fill_value: Any, dtype: Any = None) -> Any:
-    """An array of one number; float32 where no dtype is given."""
+    """An array of one number; float32 where no dtype is given. Sizes may be those of `ops.shape`."""
     sizes = [shape] if isinstance(shape, int) or hasattr(shape, "size_of") else list(shape)
+    kind = as_dtype(dtype)
+    number: Any = np.asarray(fill_value, kind)
+    free = [s for s in sizes if isinstance(s, Value) and hasattr(s, "size_of")]
     dims = tuple(getattr(d, "size_of", d) for d in sizes)
-    number = np.asarray(fill_value, as_dtype(dtype))
-    if any(isinstance(d, Dimension) for d in dims):
-        return apply(BroadcastTo(dims), number)
+    if free:
+        return apply(BroadcastTo(dims), cast(free[0] * 0, kind) + number)
     return Tensor(np.full(dims, number))
 
 
@@ -36,8 +38,8 @@ def ones(shape: Any, dtype: Any = None) -> Any:
 
 def full_like(x: Any, fill_value: Any, dtype: Any = None) -> Any:
     """An array of one number with the shape of x, and its dtype where none is given."""
-    spec = spec_of(as_value(x))
-    return full(spec.dims, fill_value, spec.dtype if dtype is None else dtype)
+    nothing = cast(zeros_like(x), spec_of(as_value(x)).dtype if dtype is None else dtype)
+    return nothing + np.asarray(fill_value, spec_of(nothing).dtype)
 
 
 def ones_like(x: Any, dtype: Any = None) -> Any:

@@ -163,7 +163,9 @@ class Slice(Op):
 
     def infer(self, x: Spec) -> Spec:
         length = floor_divide(self.stop - self.start + (self.step - 1), self.step)
-        if isinstance(length, int) and length < 0:
+        size, ends = x.dims[self.axis], (self.start, self.stop)
+        beyond = isinstance(size, int) and any(isinstance(e, int) and not 0 <= e <= size for e in ends)
+        if beyond or (isinstance(length, int) and length < 0):
             raise ShapeError(f"cannot take [{self.start}:{self.stop}] of axis {self.axis} of {show(x.dims)}")
         return x.with_dims((*x.dims[: self.axis], length, *x.dims[self.axis + 1 :]))
 

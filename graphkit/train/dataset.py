@@ -196,7 +196,8 @@ def _padded(items: list[Any], value: float) -> Any:
     longest = tuple(max(sizes) for sizes in zip(*(a.shape for a in arrays), strict=True))
     out = np.full((len(arrays), *longest), value, arrays[0].dtype)
     for row, array in enumerate(arrays):
-        out[(row, *(slice(n) for n in array.shape))] = array
+        place: tuple[Any, ...] = (row, *(slice(n) for n in array.shape))
+        out[place] = array
     return out
 
 

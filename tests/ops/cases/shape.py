@@ -45,6 +45,13 @@ def picked(axis: int, rows: Callable[[int], Any]) -> Callable[[Any], Any]:
     return reference
 
 
+def _diagonal(x: np.ndarray) -> np.ndarray:
+    found = np.zeros(x.shape)
+    for i in range(2):
+        found[:, i, i] = x[:, i, i]
+    return found
+
+
 def put(axis: int, start: int, step: int, size: Callable[[int], int]) -> Callable[[Any], Any]:
     """Zeros with the slices of x at start, start + step, ... along `axis`."""
 
@@ -128,4 +135,13 @@ SIZE = (
     Case("shape/product", _of_shape, (normal("b", "t", 3),), refilled(-1, 3)),
 )  # fmt: skip
 
-CASES = (*FORM, *JOIN, *CUT, *SIZE)
+MADE = (
+    Case("zeros", lambda x: x + ops.zeros((ops.shape(x)[0], 3)), (normal("b", 3),), lambda x: x),
+    Case("ones", lambda x: x * ops.ones((3,)) + ops.ones((ops.shape(x)[0], 1)), (normal("b", 3),), lambda x: x + 1),
+    Case("full", lambda x: x * ops.full((ops.shape(x)[0] * 2, 3), 0.5)[::2], (normal("b", 3),), lambda x: x * 0.5),
+    Case("full_like", lambda x: x * ops.full_like(x, -3), (normal("b", 3),), lambda x: x * -3),
+    Case("ones_like", lambda x: x + ops.ones_like(x), (normal("b", 3),), lambda x: x + 1),
+    Case("eye", lambda x: x * ops.eye(3, 2), (normal("b", 3, 2),), _diagonal),
+)  # fmt: skip
+
+CASES = (*FORM, *JOIN, *CUT, *SIZE, *MADE)
