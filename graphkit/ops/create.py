@@ -10,6 +10,7 @@ from graphkit.core.dtypes import as_dtype
 from graphkit.core.op import Value, apply, spec_of
 from graphkit.core.reverse import zeros_like
 from graphkit.ops.convert import as_value, cast
+from graphkit.ops.elementwise import multiply
 from graphkit.ops.operators import Tensor
 from graphkit.ops.shape import BroadcastTo
 
@@ -22,7 +23,7 @@ def full(shape: Any, fill_value: Any, dtype: Any = None) -> Any:
     free = [s for s in sizes if isinstance(s, Value) and hasattr(s, "size_of")]
     dims = tuple(getattr(d, "size_of", d) for d in sizes)
     if free:
-        return apply(BroadcastTo(dims), cast(free[0] * 0, kind) + number)
+        return apply(BroadcastTo(dims), cast(multiply(free[0], 0), kind) + number)
     return Tensor(np.full(dims, number))
 
 
