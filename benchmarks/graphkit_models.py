@@ -12,7 +12,7 @@ import graphkit
 from benchmarks.data import WORDS, Array, Arrays, Workload, order
 from benchmarks.recorder import Recorder
 from graphkit import layers, losses
-from graphkit.train import loop
+from graphkit.train import source
 
 
 def mlp() -> graphkit.Model:
@@ -80,7 +80,7 @@ class Side:
 
     def train(self, x: Arrays, y: Arrays, recorder: Recorder) -> None:
         """`fit`, shuffling, until the recorder has enough; the order of the rows is that of all sides."""
-        with patch.object(loop, "_order", lambda rows, seed, epoch: order(rows, epoch)):
+        with patch.object(source, "shuffled", lambda rows, seed, epoch: order(rows, epoch)):
             recorder.start()
             self.model.fit(x, y, self.workload.batch, epochs=10**6, verbose=0, callbacks=[_Ticker(recorder)])
 

@@ -34,6 +34,7 @@ class Timed:
     call: Callable[[], Any]
     part: str
     where: str
+    owner: Any = None
     seconds: list[float] = field(default_factory=list)
 
     def __call__(self) -> None:
@@ -43,6 +44,8 @@ class Timed:
 
     @property
     def op(self) -> Any:
+        if self.owner is not None:
+            return self.owner.op
         return getattr(getattr(self.call, "func", None), "__self__", None)
 
     @property
@@ -92,7 +95,11 @@ class Profile:
 
     def _wrap(self, plan: Any) -> None:
         self.plan = plan
-        body = [Timed(call, "body", getattr(plan._owners.get(id(call)), "place", "") or "") for call in plan._body]
+        owners = [plan._owners.get(id(call)) for call in plan._body]
+        body = [
+            Timed(call, "body", getattr(owner, "place", "") or "", owner)
+            for call, owner in zip(plan._body, owners, strict=True)
+        ]
         commit = [Timed(call, "commit", "") for call in plan._commit.calls]
         plan._body, plan._commit.calls = body, commit
         self.calls = [*body, *commit]

@@ -86,6 +86,8 @@ class Feeder:
 
     def __call__(self, x: Any, y: Any = None, sample_weight: Any = None) -> Feed:
         """Checks names, shapes, dtypes and row counts before anything runs."""
+        if x is None:
+            raise ArgumentError("x is None; give arrays for the inputs, or something that gives batches")
         feed = Feed([], [], [], (None, None, None))
         x, y, sample_weight = self._arrange(x), self._arrange(y, True), self._arrange(sample_weight, True)
         parts = (self._inputs(feed, x), self._targets(feed, y, "target"), self._targets(feed, sample_weight, "weight"))

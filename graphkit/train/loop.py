@@ -38,7 +38,7 @@ class Training:
     steps_per_epoch: int | None = None
     validation_steps: int | None = None
     validation_batch_size: int | None = None
-    validation_freq: int = 1
+    validation_freq: int | Sequence[int] = 1
 
 
 def fit(trainer: Trainer, wanted: Training) -> History:
@@ -58,7 +58,7 @@ def fit(trainer: Trainer, wanted: Training) -> History:
                 logs = _epoch(trainer, source, epoch, hooks)
                 if source.ran_dry and not logs:
                     break
-                if held_out is not None and (epoch + 1) % wanted.validation_freq == 0:
+                if held_out is not None and _due(wanted.validation_freq, epoch + 1):
                     logs.update({f"val_{k}": v for k, v in _means(trainer, held_out).items()})
                 hooks("on_epoch_end", epoch, logs)
                 if trainer.model.stop_training or source.ran_dry:
@@ -68,8 +68,22 @@ def fit(trainer: Trainer, wanted: Training) -> History:
     return history
 
 
+def _due(often: int | Sequence[int], epoch: int) -> bool:
+    """Whether this epoch, counted from 1, ends with a validation."""
+    return epoch % often == 0 if isinstance(often, int) else epoch in often
+
+
+def _checked(wanted: Training) -> None:
+    """ArgumentError for counts below 1."""
+    for name in ("steps_per_epoch", "validation_steps", "validation_freq"):
+        value = getattr(wanted, name)
+        if value is not None and isinstance(value, int) and value < 1:
+            raise ArgumentError(f"{name} must be a positive whole number, got {value}")
+
+
 def _sources(trainer: Trainer, wanted: Training) -> tuple[Source, Source | None]:
     """What to train on, and what is held out."""
+    _checked(wanted)
     size = _batch_size(wanted.batch_size)
     seed = seeds.next_seed() if wanted.shuffle else None
     held_out: Source | None = None

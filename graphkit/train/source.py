@@ -39,6 +39,12 @@ def from_table(x: Any, names: list[str] | None) -> Any:
     return x.to_numpy()
 
 
+def shuffled(rows: int, seed: int, epoch: int) -> Array:
+    """The order of the rows in an epoch, which depends on the seed and the epoch alone."""
+    key = np.array([seed, epoch], np.uint64)
+    return np.random.Generator(np.random.Philox(key=key)).permutation(rows)
+
+
 class ArraySource:
     """Rows of arrays, shuffled anew for each epoch by (seed, epoch) alone."""
 
@@ -52,8 +58,7 @@ class ArraySource:
         """The rows of each batch of an epoch."""
         order = None
         if self.seed is not None:
-            key = np.array([self.seed, number], np.uint64)
-            order = np.random.Generator(np.random.Philox(key=key)).permutation(self.feed.rows)
+            order = shuffled(self.feed.rows, self.seed, number)
         for rows in itertools.islice(batches(self.feed.rows, self.size, order), self.steps):
             yield self.feed, rows
 

@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("psutil", reason="the benchmarks measure with psutil")
-
 from benchmarks import machine
 from benchmarks.data import WORKLOADS, order
 from benchmarks.graphkit_models import BUILDERS, Side
