@@ -22,7 +22,8 @@ from graphkit.core.reverse import Alias
 from graphkit.graph.symbol import Symbol, user_line
 from graphkit.layers import regularizers
 from graphkit.layers.call import Calls, record
-from graphkit.layers.naming import snake_case, unique_name
+from graphkit.layers.identifiers import snake_case
+from graphkit.layers.naming import unique_name
 from graphkit.layers.state import Penalties, State
 from graphkit.ops import Variable, cast, convert_to_tensor
 from graphkit.ops.reduce import size_over
