@@ -89,11 +89,17 @@ class GradientTape:
 
         One walk an element. The target's sizes must be known.
         """
+        if not isinstance(target, Value):
+            raise ArgumentError(f"the target is a {type(target).__name__}; a jacobian needs one value made by ops")
         dims = spec_of(target).dims
         if any(not isinstance(d, int) for d in dims):
             raise ShapeError(f"a jacobian needs a target of known sizes, got {show(dims)}")
         sizes = tuple(int(d) for d in dims)  # type: ignore[arg-type] # checked above
         count = int(np.prod(sizes))
+        if count == 0:
+            return tree.mapped(
+                lambda s: convert_to_tensor(np.zeros((*sizes, *spec_of(s).shape), spec_of(s).dtype)), sources
+            )
         basis = np.eye(count, dtype=spec_of(target).dtype).reshape(count, *sizes)
         kept, self.persistent = self.persistent, True
         try:

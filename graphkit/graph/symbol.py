@@ -58,7 +58,13 @@ class Symbol(Operators):
         self.node = node
         self.index = index
         self.name = name
+        self.announced: tuple[int | None, ...] | None = None
         self.interpreter = RECORD
+
+    @property
+    def shape(self) -> tuple[int | None, ...]:
+        """The sizes, None where they are free; Keras's where a layer announces others. `spec` is what is true."""
+        return self.spec.shape if self.announced is None else self.announced
 
     def __repr__(self) -> str:
         return f"<Symbol {self.name or (self.node and self.node.op.name)} {show(self.spec.dims)} {self.dtype}>"

@@ -13,11 +13,12 @@ import numpy as np
 
 from graphkit.core.context import changed, current
 from graphkit.core.errors import GraphkitError, ShapeError, located
-from graphkit.core.op import Op, Value, infer_all, spec_of
+from graphkit.core.op import Op, Value, apply, infer_all, spec_of
 from graphkit.core.spec import Spec, show
 from graphkit.graph.graph import Graph
 from graphkit.graph.symbol import Node, Symbol
 from graphkit.ops.convert import as_value, cast
+from graphkit.ops.elementwise import StopGradient
 
 
 class Trace:
@@ -51,13 +52,16 @@ class Trace:
         return self.states[id(variable)][1]
 
     def assign(self, variable: Any, value: Any) -> None:
-        """Binds the variable to a new version."""
+        """Binds the variable to a new version; under a tape one of which a gradient can be asked, as eagerly."""
         value = cast(as_value(value), variable.dtype)
         if spec_of(value).dims != variable.spec.dims:
             raise ShapeError(
                 f"variable {variable.path!r} has shape {show(variable.spec.dims)}, got {show(spec_of(value).dims)}"
             )
         self.read(variable)
+        if variable.trainable and current().recorders:
+            value = apply(StopGradient(), value)
+            value.variable = variable
         self.bound[id(variable)] = (variable, value)
 
     def graph(self, inputs: Sequence[Symbol], outputs: Sequence[Any]) -> Graph:

@@ -27,11 +27,7 @@ class ReLU(Layer):
         self.max_value, self.negative_slope, self.threshold = max_value, negative_slope, threshold
 
     def call(self, inputs: Any) -> Any:
-        x = inputs
-        positive = ops.where(x > self.threshold, x, 0.0) if self.threshold else ops.relu(x)
-        if self.max_value is not None:
-            positive = ops.minimum(float(self.max_value), positive)
-        return positive - self.negative_slope * ops.relu(self.threshold - x) if self.negative_slope else positive
+        return ops.clipped_relu(inputs, self.negative_slope, self.max_value, self.threshold)
 
 
 class LeakyReLU(Layer):

@@ -15,9 +15,14 @@ def linear(x: Any) -> Any:
     return x
 
 
-ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
+def gelu(x: Any, approximate: bool = False) -> Any:
+    """x Phi(x), Phi the normal distribution; with `approximate`, its tanh form, which is the default of `ops.gelu`."""
+    return ops.gelu(x, approximate)
+
+
+ACTIVATIONS: dict[str, Callable[..., Any]] = {
     "linear": linear,
-    "relu": ops.relu,
+    "relu": ops.clipped_relu,
     "sigmoid": ops.sigmoid,
     "tanh": ops.tanh,
     "softmax": ops.softmax,
@@ -25,7 +30,7 @@ ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     "softplus": ops.softplus,
     "elu": ops.elu,
     "selu": ops.selu,
-    "gelu": ops.gelu,
+    "gelu": gelu,
     "silu": ops.silu,
     "swish": ops.silu,
     "leaky_relu": ops.leaky_relu,
@@ -33,10 +38,25 @@ ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     "relu6": ops.relu6,
     "hard_sigmoid": ops.hard_sigmoid,
     "log_sigmoid": ops.log_sigmoid,
+    "softsign": ops.softsign,
+    "exponential": ops.exp,
+    "hard_tanh": ops.hard_tanh,
+    "hard_silu": ops.hard_silu,
+    "hard_swish": ops.hard_silu,
+    "hard_shrink": ops.hard_shrink,
+    "soft_shrink": ops.soft_shrink,
+    "sparse_plus": ops.sparse_plus,
+    "sparse_sigmoid": ops.sparse_sigmoid,
+    "sparsemax": ops.sparsemax,
+    "mish": ops.mish,
+    "squareplus": ops.squareplus,
+    "celu": ops.celu,
+    "glu": ops.glu,
+    "threshold": ops.threshold,
 }
 
 
-def get(identifier: Any) -> Callable[[Any], Any]:
+def get(identifier: Any) -> Callable[..., Any]:
     """A function from a name, a function or None (linear). ArgumentError lists near names."""
     if identifier is None:
         return linear

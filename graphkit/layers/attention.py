@@ -1,4 +1,4 @@
-"""Attention: Attention, AdditiveAttention, MultiHeadAttention."""
+"""Attention: Attention, AdditiveAttention, MultiHeadAttention, GroupQueryAttention."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class MultiHeadAttention(Layer):
     there are several between batch and features. A step of the query attends where the masks of value and key, the
     causal one and attention_mask (b, t, s) or (b, heads, t, s) all hold; where none does, evenly. The query's mask is
     that of the output. Weights: query, key, value: kernel (n, heads, dim), bias (heads, dim); attention_output: kernel
-    (heads, value_dim, n), bias (n,).
+    (heads, value_dim, n), bias (n,). groups: how many heads key and value have, each for as many of the query's.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class MultiHeadAttention(Layer):
         output_shape: int | Sequence[int] | None = None, attention_axes: int | Sequence[int] | None = None,
         kernel_initializer: Any = "glorot_uniform", bias_initializer: Any = "zeros", kernel_regularizer: Any = None,
         bias_regularizer: Any = None, kernel_constraint: Any = None, bias_constraint: Any = None,
-        seed: int | None = None, **kwargs: Any,
+        seed: int | None = None, groups: int | None = None, **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(**kwargs)
         for name, number in (("num_heads", num_heads), ("key_dim", key_dim), ("value_dim", value_dim or 1)):
@@ -144,16 +144,17 @@ class MultiHeadAttention(Layer):
             "bias_constraint": constraints.get(bias_constraint),
             "dtype": self.dtype,
         }
-        self.query_dense = self._projection("query", self.key_dim)
-        self.key_dense = self._projection("key", self.key_dim)
-        self.value_dense = self._projection("value", self.value_dim)
+        self.groups = groups or num_heads
+        self.query_dense = self._projection("query", num_heads, self.key_dim)
+        self.key_dense = self._projection("key", self.groups, self.key_dim)
+        self.value_dense = self._projection("value", self.groups, self.value_dim)
         self.dropout = dropout
         self.dropout_layer = Dropout(dropout, seed=seed, name="dropout")
 
-    def _projection(self, name: str, size: int) -> EinsumDense:
+    def _projection(self, name: str, heads: int, size: int) -> EinsumDense:
         """(..., n) -> (..., heads, size)"""
         bias = "de" if self.use_bias else None
-        return EinsumDense("...c,cde->...de", (self.num_heads, size), bias_axes=bias, name=name, **self.settings)
+        return EinsumDense("...c,cde->...de", (heads, size), bias_axes=bias, name=name, **self.settings)
 
     def build(self, input_shape: Any) -> None:
         sizes = tuple(self.output_sizes or (input_shape[-1],))
@@ -179,10 +180,18 @@ class MultiHeadAttention(Layer):
             causal_mask(query, value) if use_causal_mask else None,
         ])  # fmt: skip
         q, k, v = self.query_dense(query), self.key_dense(key), self.value_dense(value)
+        if self.groups < self.num_heads:
+            k, v = (ops.repeat(x, self.num_heads // self.groups, -2) for x in (k, v))
         result, shares = self._attend(q * (1.0 / math.sqrt(self.key_dim)), k, v, mask)
         result = self.output_dense(result)
         result.mask = query.mask if query_mask is None else query_mask
         return (result, shares) if return_attention_scores else result
+
+    def announced(self, given: Sequence[Any], shapes: Sequence[Any]) -> Sequence[Any]:
+        """Where the number of keys is fixed, Keras announces that of the queries in its place."""
+        if len(shapes) < 2 or len(shapes[1]) != 4 or shapes[1][3] is None:
+            return shapes
+        return [shapes[0], (*shapes[1][:3], shapes[1][2])]
 
     def _attend(self, q: Any, k: Any, v: Any, mask: Any) -> tuple[Any, Any]:
         """The attended values (batch, places of q, heads, value_dim), and the shares (batch, heads, t..., s...)."""
@@ -208,3 +217,25 @@ class MultiHeadAttention(Layer):
             result = ops.reshape(result, (*lead, *places, self.value_dim))
             shares = ops.reshape(shares, (*lead, *places, *others))
         return ops.transpose(result, [order.index(a) for a in range(rank)]), shares
+
+
+class GroupQueryAttention(MultiHeadAttention):
+    """`MultiHeadAttention` whose query has more heads than key and value (Ainslie et al., 2023).
+
+    Each head of key and value serves num_query_heads / num_key_value_heads heads of the query that stand together.
+    Weights: as there, those of key and value with num_key_value_heads.
+    """
+
+    def __init__(
+        self, head_dim: int, num_query_heads: int, num_key_value_heads: int, dropout: float = 0.0,
+        use_bias: bool = True, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        if num_key_value_heads < 1 or num_query_heads % num_key_value_heads:
+            raise ArgumentError(
+                f"GroupQueryAttention: num_query_heads {num_query_heads} must be a multiple of num_key_value_heads "
+                f"{num_key_value_heads}"
+            )
+        super().__init__(num_query_heads, head_dim, None, dropout, use_bias, groups=num_key_value_heads, **kwargs)
+
+    def announced(self, given: Sequence[Any], shapes: Sequence[Any]) -> Sequence[Any]:
+        return shapes

@@ -103,6 +103,8 @@ def record(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     for symbol, mask in zip(node.outputs, masks, strict=False):
         symbol.mask = next(mask_symbols) if mask is not None else None
         symbol.name = layer.name
+    for symbol, shape in zip(node.outputs, layer.announced(symbols, [v.shape for v in values]), strict=False):
+        symbol.announced = shape
     results = tree.rebuild(outputs, iter(node.outputs[: len(values)]))
     layer._calls.note(args[0] if args else kwargs, results)
     return results

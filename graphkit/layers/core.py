@@ -1,8 +1,9 @@
-"""Dense, Embedding, Activation, Flatten, Reshape, Dropout, Identity."""
+"""The plainest layers: Dense, Embedding, Activation, Lambda, Dropout, Flatten, Reshape."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from graphkit import ops
@@ -20,16 +21,18 @@ from graphkit.ops.random import uniform
 class Dense(Layer):
     """activation(x W + b).    (..., n) -> (..., units)
 
-    Weights: kernel (n, units), bias (units,). The last size of x must be known.
+    Weights: kernel (n, units), bias (units,). The last size of x must be known. With lora_rank r the kernel is frozen,
+    and W = kernel + lora_alpha / r A B with lora_kernel_a (n, r) and lora_kernel_b (r, units) (Hu et al., 2021).
     """
 
     def __init__(
         self, units: int, activation: Any = None, use_bias: bool = True,
         kernel_initializer: Any = "glorot_uniform", bias_initializer: Any = "zeros",
         kernel_regularizer: Any = None, bias_regularizer: Any = None, kernel_constraint: Any = None,
-        bias_constraint: Any = None, **kwargs: Any,
+        bias_constraint: Any = None, lora_rank: int | None = None, lora_alpha: float | None = None, **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(**kwargs)
+        self.lora_rank, self.lora_alpha = lora_rank, 0 if lora_rank is None else lora_alpha or lora_rank
         self.kernel_constraint = constraints.get(kernel_constraint)
         self.bias_constraint = constraints.get(bias_constraint)
         if not isinstance(units, int) or units < 1:
@@ -58,12 +61,20 @@ class Dense(Layer):
                 (self.units,), self.bias_initializer, regularizer=self.bias_regularizer, name="bias",
                 constraint=self.bias_constraint,
             )  # fmt: skip
+        if self.lora_rank:
+            rank, first = self.lora_rank, "he_uniform"
+            self.kernel.trainable = self.kernel.wanted = False  # type: ignore[attr-defined] # what `trainable` restores
+            self.lora_kernel_a = self.add_weight((size, rank), first, name="lora_kernel_a")
+            self.lora_kernel_b = self.add_weight((rank, self.units), "zeros", name="lora_kernel_b")
 
     def call(self, inputs: Any) -> Any:
         expected = self.kernel.array.shape[0]
         if spec_of(inputs).dims[-1] != expected:
             raise ShapeError(f"expected an input whose last size is {expected}, got {show(spec_of(inputs).dims)}")
-        x = ops.matmul(inputs, self.kernel)
+        kernel = self.kernel
+        if self.lora_rank:
+            kernel = kernel + ops.matmul(self.lora_kernel_a, self.lora_kernel_b) * (self.lora_alpha / self.lora_rank)
+        x = ops.matmul(inputs, kernel)
         return self.activation(x + self.bias if self.use_bias else x)
 
 
@@ -101,6 +112,66 @@ class Embedding(Layer):
         return ops.not_equal(inputs, 0) if self.mask_zero else None
 
 
+class ReversibleEmbedding(Embedding):
+    """`Embedding`, and with reverse=True its way back: x W.    (b, t, output_dim) -> (b, t, input_dim)
+
+    W is the transposed table where tie_weights (Press and Wolf, 2017), else a weight reverse_embeddings (output_dim,
+    input_dim). logit_soft_cap: a bound c that the results of the way back stay within, as c tanh(x / c).
+    """
+
+    whole_numbers = False
+
+    def __init__(
+        self, input_dim: int, output_dim: int, tie_weights: bool = True, embeddings_initializer: Any = "uniform",
+        embeddings_regularizer: Any = None, embeddings_constraint: Any = None, mask_zero: bool = False,
+        logit_soft_cap: float | None = None, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(
+            input_dim, output_dim, embeddings_initializer, embeddings_regularizer, embeddings_constraint, mask_zero,
+            **kwargs,
+        )  # fmt: skip
+        self.tie_weights, self.logit_soft_cap = tie_weights, logit_soft_cap
+
+    def build(self, input_shape: Any) -> None:
+        super().build(input_shape)
+        if not self.tie_weights:
+            shape = (self.output_dim, self.input_dim)
+            self.reverse_embeddings = self.add_weight(shape, self.embeddings_initializer, name="reverse_embeddings")
+
+    def call(self, inputs: Any, reverse: bool = False) -> Any:
+        if not reverse:
+            found = super().call(inputs)
+            found.mask = super().compute_mask(inputs)
+            return found
+        found = ops.matmul(inputs, ops.transpose(self.embeddings) if self.tie_weights else self.reverse_embeddings)
+        return found if self.logit_soft_cap is None else ops.tanh(found / self.logit_soft_cap) * self.logit_soft_cap
+
+    compute_mask = Layer.compute_mask
+
+
+class Lambda(Layer):
+    """function(x, **arguments), a formula over ops; with a `mask` argument it is given the mask.
+
+    mask: the mask of the result, or a function of (inputs, mask) that gives it. Weights that the function reads must
+    be held by a layer of their own: write a Layer for that.
+    """
+
+    def __init__(
+        self, function: Callable[..., Any], output_shape: Any = None, mask: Any = None,
+        arguments: dict[str, Any] | None = None, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(**kwargs)
+        self.function, self.result_mask, self.arguments = function, mask, dict(arguments or {})
+        self.takes_mask = "mask" in inspect.signature(function).parameters
+
+    def call(self, inputs: Any, mask: Any = None) -> Any:
+        given = {"mask": mask} if self.takes_mask else {}
+        return self.function(inputs, **self.arguments, **given)
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        return self.result_mask(inputs, mask) if callable(self.result_mask) else self.result_mask
+
+
 class Activation(Layer):
     """activation(x), element by element."""
 
@@ -108,12 +179,25 @@ class Activation(Layer):
         super().__init__(**kwargs)
         self.activation = activations.get(activation)
 
+    def announced(self, given: Sequence[Any], shapes: Sequence[Any]) -> Sequence[Any]:
+        return [given[0].shape]
+
     def call(self, inputs: Any) -> Any:
         return self.activation(inputs)
 
 
 class Identity(Layer):
     """x"""
+
+    def call(self, inputs: Any) -> Any:
+        return inputs
+
+
+class ActivityRegularization(Layer):
+    """x, whose l1 sum(|x|) + l2 sum(x^2), divided by the rows, is added to the loss."""
+
+    def __init__(self, l1: float = 0.0, l2: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(activity_regularizer=regularizers.L1L2(l1, l2), **kwargs)
 
     def call(self, inputs: Any) -> Any:
         return inputs
@@ -128,18 +212,21 @@ class Dropout(Layer):
     def __init__(self, rate: float, noise_shape: Any = None, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not 0 <= rate < 1:
-            raise ArgumentError(f"Dropout: rate must be at least 0 and below 1, got {rate}")
+            raise ArgumentError(f"{type(self).__name__}: rate must be at least 0 and below 1, got {rate}")
         self.rate, self.noise_shape = rate, noise_shape
         self.generator = None if seed is None else ops.random.SeedGenerator(seed)
 
     def call(self, inputs: Any, training: bool = False) -> Any:
         if not training or self.rate == 0:
             return inputs
+        return ops.where(self.kept(inputs), inputs * (1.0 / (1.0 - self.rate)), 0.0)
+
+    def kept(self, inputs: Any) -> Any:
+        """Which elements stay."""
         dims = spec_of(inputs).dims
         if self.noise_shape is not None:
             dims = tuple(d if n is None else n for d, n in zip(dims, self.noise_shape, strict=True))
-        kept = uniform(dims, dtype=spec_of(inputs).dtype, seed=self.generator) >= self.rate
-        return ops.where(kept, inputs * (1.0 / (1.0 - self.rate)), 0.0)
+        return uniform(dims, dtype=spec_of(inputs).dtype, seed=self.generator) >= self.rate
 
 
 class Flatten(Layer):

@@ -9,6 +9,7 @@ import functools
 import inspect
 import itertools
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,10 @@ class Layer(State):
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """The mask of the output; where it is not overridden, the ops' own rules give it."""
         return mask
+
+    def announced(self, given: Sequence[Any], shapes: Sequence[Any]) -> Sequence[Any]:
+        """What `shape` of each output says on symbols; a layer says less, or other, than is true where Keras does."""
+        return shapes
 
     @property
     def output(self) -> Any:

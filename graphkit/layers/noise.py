@@ -50,6 +50,20 @@ class GaussianDropout(Layer):
         return inputs * normal(spec.dims, 1.0, math.sqrt(self.rate / (1.0 - self.rate)), spec.dtype, self.generator)
 
 
+class AlphaDropout(Dropout):
+    """In training, each element is -1.7581 with probability `rate`, then all are scaled so that mean 0 and variance 1
+    stay; otherwise x. For `selu` (Klambauer et al., 2017).
+    """
+
+    lowest = -1.6732632423543772 * 1.0507009873554805
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        if not training or self.rate == 0:
+            return inputs
+        scale = ((1 - self.rate) * (1 + self.rate * self.lowest**2)) ** -0.5
+        return ops.where(self.kept(inputs), inputs, self.lowest) * scale - scale * self.lowest * self.rate
+
+
 class SpatialDropout1D(Dropout):
     """Dropout of whole features, all steps at once (Tompson et al., 2015).    (b, t, f) -> (b, t, f)"""
 

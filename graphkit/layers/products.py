@@ -113,6 +113,16 @@ class EinsumDense(Layer):
             )
         return size
 
+    def announced(self, given: Sequence[Any], shapes: Sequence[Any]) -> Sequence[Any]:
+        if "..." in self.equation:
+            return shapes
+        return [
+            (
+                shapes[0][0],
+                *(None if own is None else n for own, n in zip(self.output_sizes, shapes[0][1:], strict=True)),
+            )
+        ]
+
     def call(self, inputs: Any) -> Any:
         x = ops.einsum(self.equation, inputs, self.kernel)
         return self.activation(x if self.bias is None else x + self.bias)

@@ -12,7 +12,7 @@ from graphkit import ops
 from graphkit.core.dtypes import Array
 from graphkit.core.errors import ArgumentError, ShapeError
 from graphkit.core.op import apply, spec_of
-from graphkit.core.spec import show
+from graphkit.core.spec import Sizes, show
 from graphkit.layers import activations, constraints, initializers, regularizers
 from graphkit.layers.layer import Layer
 from graphkit.ops.cells import Cell, lstm_cell, over_steps
@@ -40,6 +40,8 @@ class Recurrent(Layer):
 
     gates = 1
     n_states = 1
+    rank = 3
+    form = "(batch, steps, features)"
 
     def __init__(
         self, units: int, activation: Any, recurrent_activation: Any, use_bias: bool, kernel_initializer: Any,
@@ -97,21 +99,34 @@ class Recurrent(Layer):
         """Whether the activations are those of the fused op."""
         return self.activation is ops.tanh and self.recurrent_activation is ops.sigmoid
 
+    def kernel_shapes(self, features: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The shapes of the kernel and of the recurrent kernel."""
+        size = self.gates * self.units
+        return (features, size), (self.units, size)
+
+    def state_sizes(self, dims: Sizes) -> Sizes:
+        """The sizes of a state behind the batch, for an input of these sizes."""
+        return (self.units,)
+
+    def given(self, x: Any, weights: Sequence[Any]) -> Any:
+        """What of the input each step of the cell is given."""
+        return x
+
     # the layer
 
     def build(self, input_shape: Any) -> None:
         shape = input_shape[0] if isinstance(input_shape, list) else input_shape
-        if len(shape) != 3 or shape[-1] is None:
+        if len(shape) != self.rank or shape[-1] is None:
             raise ShapeError(
-                f"{type(self).__name__} takes (batch, steps, features) with features known, got {tuple(shape)}"
+                f"{type(self).__name__} takes {self.form} with {self.form.split()[-1][:-1]} known, got {tuple(shape)}"
             )
-        size = self.gates * self.units
+        own, between = self.kernel_shapes(shape[-1])
         self.kernel = self.add_weight(
-            (shape[-1], size), self.kernel_initializer, regularizer=self.kernel_regularizer,
+            own, self.kernel_initializer, regularizer=self.kernel_regularizer,
             constraint=self.kernel_constraint, name="kernel",
         )  # fmt: skip
         self.recurrent_kernel = self.add_weight(
-            (self.units, size), self.recurrent_initializer, regularizer=self.recurrent_regularizer,
+            between, self.recurrent_initializer, regularizer=self.recurrent_regularizer,
             constraint=self.recurrent_constraint, name="recurrent_kernel",
         )  # fmt: skip
         if self.use_bias:
@@ -120,15 +135,15 @@ class Recurrent(Layer):
                 constraint=self.bias_constraint, name="bias",
             )  # fmt: skip
         if self.stateful:
-            self._remember(shape[0])
+            self._remember(shape)
 
-    def _remember(self, batch: int | None) -> None:
-        if batch is None:
+    def _remember(self, shape: Any) -> None:
+        if shape[0] is None or None in shape[2:]:
             raise ShapeError(
                 f"{type(self).__name__}: stateful=True needs a fixed batch size, "
                 "for example Input(batch_shape=(2, None, 3))"
             )
-        zeros = np.zeros((batch, self.units), self.dtype)
+        zeros = np.zeros((shape[0], *self.state_sizes(tuple(shape))), self.dtype)
         self.memory.states = [
             ops.Variable(zeros, trainable=False, name=f"{self.name}/state_{i}") for i in range(self.n_states)
         ]
@@ -142,8 +157,8 @@ class Recurrent(Layer):
 
     def call(self, sequences: Any, initial_state: Any = None, mask: Any = None, training: bool = False) -> Any:
         x, spec = sequences, spec_of(sequences)
-        if spec.rank != 3:
-            raise ShapeError(f"{type(self).__name__} takes (batch, steps, features), got {show(spec.dims)}")
+        if spec.rank != self.rank:
+            raise ShapeError(f"{type(self).__name__} takes {self.form}, got {show(spec.dims)}")
         if self.go_backwards:
             x = ops.flip(x, 1)
             mask = None if mask is None else ops.flip(mask, 1)
@@ -154,7 +169,8 @@ class Recurrent(Layer):
             kept.assign(state)
         output = sequence[0] if sequence else last[0]
         if sequence and mask is not None and self.zero_output_for_mask:
-            output = ops.where(ops.expand_dims(mask, -1), output, 0.0)
+            live = ops.reshape(mask, (*spec_of(mask).dims, *[1] * (spec.rank - 2)))
+            output = ops.where(live, output, 0.0)
         return [output, *last] if self.return_state else output
 
     def _first_states(self, spec: Any, given: Any) -> list[Any]:
@@ -170,17 +186,19 @@ class Recurrent(Layer):
             if isinstance(spec.dims[0], int) and spec.dims[0] != kept:
                 raise ShapeError(f"{type(self).__name__}: stateful with {kept} rows, got {spec.dims[0]} rows")
             return list(self.memory.states)
-        zeros = np.zeros((1, self.units), spec.dtype)
-        return [apply(BroadcastTo((spec.dims[0], self.units)), zeros)] * self.n_states
+        sizes = self.state_sizes(spec.dims)
+        zeros = np.zeros([1] * (len(sizes) + 1), spec.dtype)
+        return [apply(BroadcastTo((spec.dims[0], *sizes)), zeros)] * self.n_states
 
     def _run(self, x: Any, weights: Sequence[Any], states: Sequence[Any], mask: Any, training: bool) -> list[Any]:
         """The sequence where it is asked for, then the last states as one list."""
-        batch, _, features = spec_of(x).dims
+        batch, _, *places = spec_of(x).dims
         if training and self.dropout:
-            x = x * self._kept(self.dropout, (batch, 1, features), spec_of(x).dtype)
+            x = x * self._kept(self.dropout, (batch, 1, *places), spec_of(x).dtype)
+        x = self.given(x, weights)
         if training and self.recurrent_dropout:
             inner = self.cell()
-            kept = self._kept(self.recurrent_dropout, (batch, self.units), spec_of(x).dtype)
+            kept = self._kept(self.recurrent_dropout, spec_of(states[0]).dims, spec_of(x).dtype)
 
             def dropping(x: Any, weights: Sequence[Any], states: Sequence[Any]) -> tuple[Any, ...]:
                 return inner(x, weights[:-1], (states[0] * weights[-1], *states[1:]))

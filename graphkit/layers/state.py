@@ -144,6 +144,11 @@ class State:
                 raise ShapeError(f"{weight.path!r} has shape {show(weight.array.shape)}, got {show(array.shape)}")
         for weight, array in zip(own, arrays, strict=True):
             weight.assign(array)
+        for layer in self.walk()[1:]:
+            layer.finalize_state()
+
+    def finalize_state(self) -> None:
+        """Brings up to date what follows from the weights; what holds this layer calls it when it is given weights."""
 
 
 class Penalties:
@@ -164,4 +169,5 @@ def _held(value: Any) -> Iterator[Any]:
 
 
 def unique(items: Any) -> list[Any]:
+    """Each item once, in the order they come."""
     return list({id(x): x for x in items}.values())

@@ -12,10 +12,11 @@ from graphkit.layers.input import InputLayer
 from graphkit.layers.layer import Layer
 from graphkit.models.model import Model
 from graphkit.models.sequential import Sequential
+from graphkit.ops import Variable
 
 
 def clone_model(model: Any) -> Any:
-    """A model like `model`, made of new layers with fresh weights; shared layers stay shared.
+    """A model like `model`, made of new layers with fresh weights; shared layers stay shared, frozen ones frozen.
 
     Raises ArgumentError for a subclass, whose `call` cannot be taken apart: make a new one of it instead.
     """
@@ -39,12 +40,21 @@ def _clone(model: Any, made: dict[int, Any]) -> Any:
             results = tree.leaves(_layer(node.op.layer, made)(*args, **kwargs))
             results += [x.mask for x in results if x.mask is not None]
         else:
-            result = node.op.call(*(values.get(id(x), x) for x in node.inputs))
+            result = node.op.call(*(values[id(x)] if id(x) in values else _variable(x, made) for x in node.inputs))
             results = list(result) if isinstance(result, tuple) else [result]
         for symbol, value in zip(node.outputs, results, strict=False):
             values[id(symbol)] = value
     inputs = tree.mapped(lambda s: values[id(s)], graph.inputs)
     return Model(inputs, tree.mapped(lambda s: values[id(s)], graph.outputs), name=model.name)
+
+
+def _variable(value: Any, made: dict[int, Any]) -> Any:
+    """A variable that an op reads as a new one of the same numbers; anything else as it is."""
+    if not isinstance(value, Variable):
+        return value
+    if id(value) not in made:
+        made[id(value)] = Variable(value.numpy(), trainable=value.trainable, name=value.name)
+    return made[id(value)]
 
 
 def _input(layer: InputLayer) -> Symbol:
@@ -61,4 +71,5 @@ def _layer(layer: Any, made: dict[int, Any]) -> Any:
         else:
             config = tree.mapped(lambda v: _layer(v, made) if isinstance(v, Layer) else v, layer.get_config())
             made[id(layer)] = type(layer).from_config(config)
+        made[id(layer)]._trainable = layer._trainable
     return made[id(layer)]

@@ -102,7 +102,7 @@ def _from_inner(inputs: Any, outputs: Any) -> tuple[Any, Any]:
     values: dict[int, Any] = {}
     for symbol in given:
         is_input = getattr(symbol, "layer", None) is not None
-        fresh = symbol if is_input else Input(batch_shape=symbol.shape, dtype=symbol.dtype, name=symbol.name)
+        fresh = symbol if is_input else Input(batch_shape=symbol.spec.shape, dtype=symbol.dtype, name=symbol.name)
         values[id(symbol)] = fresh
     nodes, missing = nodes_between(given, ends)
     if missing:
@@ -176,7 +176,7 @@ def _takes_whole_numbers(node: Node, symbol: Symbol) -> bool:
     if graph is not None:
         inner = [s for s, x in zip(graph.input_symbols, node.inputs, strict=False) if x is symbol]
         return all(graph.only_looked_up(s) for s in inner)
-    return bool(getattr(layer, "whole_numbers", False))
+    return bool(getattr(layer, "whole_numbers", False)) and tree.leaves(node.op.arguments)[0] is symbol
 
 
 def _keys(structure: Any) -> list[str]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from graphkit.core import tree
 from graphkit.core.context import current
 from graphkit.core.errors import ArgumentError, StateError
 from graphkit.core.lazy import module
 from graphkit.core.spec import Spec
 from graphkit.layers.layer import Layer
 from graphkit.layers.naming import unique_name
+from graphkit.layers.state import unique
 from graphkit.models.functional import Functional
 from graphkit.models.signature import Signature, spread
 from graphkit.models.summary import summary_text
@@ -154,16 +156,17 @@ class Model(Layer):
         callbacks: Sequence[Callback] | None = None, validation_split: float = 0.0, validation_data: Any = None,
         shuffle: bool = True, class_weight: Any = None, sample_weight: Any = None, initial_epoch: int = 0,
         steps_per_epoch: int | None = None, validation_steps: int | None = None,
-        validation_batch_size: int | None = None, validation_freq: int = 1,
+        validation_batch_size: int | None = None, validation_freq: int | Sequence[int] = 1,
     ) -> History:  # fmt: skip
         """Trains for `epochs` passes over x and y; gives the History.
 
         x: an array, a list in the order of the inputs, a dict by input name, a DataFrame by column name; y alike for
         the outputs. Or x alone: a generator, a Dataset, a data loader, anything that gives (x, y[, sample_weight]).
         validation_split: the share of rows at the end that is held out. validation_data: (x, y[, sample_weight]), or
-        batches; used every validation_freq epochs. class_weight: {class: weight}, by output name for several.
-        sample_weight: one number a row, or a dict or list for several outputs; losses are divided by the rows, not by
-        the weights. steps_per_epoch: batches in an epoch. verbose: 0 nothing, 1 a bar, 2 a line an epoch, "auto".
+        batches; used every validation_freq epochs, or at those it lists. class_weight: {class: weight}, by output name
+        for several. sample_weight: one number a row, or a dict or list for several outputs; losses are divided by the
+        rows, not by the weights. steps_per_epoch: batches in an epoch. verbose: 0 nothing, 1 a bar, 2 a line an epoch,
+        "auto".
         Raises StateError before `compile`, ArgumentError, ShapeError and DtypeError for data that do not fit; a dict
         with an unknown or a missing name is refused, never matched by position.
         """
@@ -249,8 +252,9 @@ class Model(Layer):
         return self.trainer("optimizer").optimizer
 
     def own_metrics(self) -> list[Any]:
-        """The metrics held as attributes, such as a custom step's trackers."""
-        return [v for v in vars(self).values() if isinstance(v, _metrics.Metric)]
+        """The metrics in attributes, lists and dicts of it and its layers, such as a custom step's trackers."""
+        held = [leaf for layer in self.walk() for leaf in tree.leaves(list(layer._attributes().values()))]
+        return unique(m for m in held if isinstance(m, _metrics.Metric))
 
     def trainer(self, asked: str = "") -> Trainer:
         """What `compile` made; StateError when `asked` needs it and it was not called."""

@@ -17,11 +17,12 @@ from graphkit.graph.symbol import Symbol
 from graphkit.layers.input import Input
 
 NO_DATA = ("training", "mask")
+BY_NAME = inspect.Parameter.KEYWORD_ONLY
 
 
 def data_arguments(call: Callable[..., Any]) -> list[inspect.Parameter]:
-    """The parameters of `call` that take data."""
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    """The parameters of `call` that take data, those by name alone last."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD, BY_NAME)
     return [p for n, p in inspect.signature(call).parameters.items() if n not in NO_DATA and p.kind in kinds]
 
 
@@ -29,7 +30,8 @@ def spread(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, An
     """One dict or list for a `call` of several arguments, spread over them by name or by position."""
     wanted = data_arguments(call)
     required = [p.name for p in wanted if p.default is inspect.Parameter.empty]
-    if len(args) != 1 or len(required) < 2:
+    placed = [p for p in wanted if p.kind is not BY_NAME]
+    if len(args) != 1 or (len(required) < 2 and placed):
         return args, kwargs
     if isinstance(args[0], dict):
         unknown = [k for k in args[0] if k not in [p.name for p in wanted]]
@@ -37,7 +39,7 @@ def spread(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, An
         if unknown or missing:
             raise ArgumentError(f"call takes {', '.join(p.name for p in wanted)}; got {', '.join(map(str, args[0]))}")
         return (), {**args[0], **kwargs}
-    if isinstance(args[0], list | tuple) and len(required) <= len(args[0]) <= len(wanted):
+    if isinstance(args[0], list | tuple) and len(required) <= len(args[0]) <= len(placed):
         return tuple(args[0]), kwargs
     return args, kwargs
 
@@ -54,7 +56,7 @@ class Signature:
 
     def note(self, call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Remembers one call."""
-        names = [p.name for p in data_arguments(call)]
+        names = [p.name for p in data_arguments(call) if p.kind is not BY_NAME]
         kept = {k: v for k, v in kwargs.items() if k not in NO_DATA}
         args_names = tuple(self._named(n, v) for n, v in zip(names, args, strict=False))
         self.structure = (args_names, {k: self._named(k, v) for k, v in kept.items()})
@@ -105,7 +107,8 @@ def arranged(inputs: dict[str, Symbol], structure: Any, call: Callable[..., Any]
     if structure is not None and set(tree.leaves(structure)) - {None} == set(inputs):
         return tree.mapped(lambda name: None if name is None else inputs[name], structure)
     names = [p.name for p in data_arguments(call)]
-    if len(inputs) == 1:
+    by_name = [p.name for p in data_arguments(call) if p.kind is BY_NAME]
+    if len(inputs) == 1 and not set(inputs) <= set(by_name):
         return tuple(inputs.values()), {}
     if set(inputs) <= set(names):
         return (), dict(inputs)

@@ -14,27 +14,38 @@ from graphkit.ops.control import scan
 from graphkit.ops.elementwise import where
 from graphkit.ops.linalg import matmul
 from graphkit.ops.nn import sigmoid, tanh
-from graphkit.ops.shape import expand_dims, transpose
+from graphkit.ops.shape import reshape, transpose
 
 Activation = Callable[[Any], Any]
 Cell = Callable[[Any, Sequence[Any], Sequence[Any]], tuple[Any, ...]]
 
 
+def gated(activation: Activation = tanh, turn: Activation = sigmoid) -> Callable[[Any, Any], tuple[Any, Any]]:
+    """i, f, o = turn(z), g = activation(z), the quarters of z along its last axis;  c = f c + i g;  h = o activation(c)
+
+    z (..., 4u), c (..., u) -> h and c
+    """
+
+    def gates(z: Any, c: Any) -> tuple[Any, Any]:
+        units = _units(z, -1) // 4
+        i, f, g, o = (z[..., k * units : (k + 1) * units] for k in range(4))
+        c = turn(f) * c + turn(i) * activation(g)
+        return turn(o) * activation(c), c
+
+    return gates
+
+
 def lstm_cell(activation: Activation = tanh, turn: Activation = sigmoid) -> Cell:
-    """i, f, o = turn(z), g = activation(z) of z = x W + h U + b;  c = f c + i g;  h = o activation(c)
+    """`gated` of z = x W + h U + b
 
     (b, f), (f, 4u), (u, 4u), (4u,), h and c (b, u) -> h and c
     """
+    gates = gated(activation, turn)
 
     def step(x: Any, weights: Sequence[Any], states: Sequence[Any]) -> tuple[Any, ...]:
         kernel, recurrent, bias = weights
         h, c = states
-        units = _units(recurrent)
-        z = matmul(x, kernel) + matmul(h, recurrent) + bias
-        i, f = turn(z[:, :units]), turn(z[:, units : 2 * units])
-        g, o = activation(z[:, 2 * units : 3 * units]), turn(z[:, 3 * units :])
-        c = f * c + i * g
-        return o * activation(c), c
+        return gates(matmul(x, kernel) + matmul(h, recurrent) + bias, c)
 
     return step
 
@@ -89,17 +100,22 @@ def over_steps(
         x, *live = values[n_weights + n_states :]
         after = cell(x, values[:n_weights], before)
         if live:
-            kept = expand_dims(live[0], 1)
+            kept = reshape(live[0], (-1, *[1] * (spec_of(before[0]).rank - 1)))
             after = tuple(where(kept, new, old) for new, old in zip(after, before, strict=True))
         return (*after, after[output]) if sequences else after
 
-    steps = [transpose(x, (1, 0, 2))]
+    steps = [_swapped(x)]
     if mask is not None:
         steps.append(transpose(mask, (1, 0)))
     found = scan(step, weights, states, steps)
     found = found if isinstance(found, tuple) else (found,)
-    return (transpose(found[-1], (1, 0, 2)), *found[:-1]) if sequences else found
+    return (_swapped(found[-1]), *found[:-1]) if sequences else found
 
 
-def _units(recurrent: Any) -> int:
-    return int(spec_of(recurrent).dims[0])  # type: ignore[arg-type] # units are a number
+def _swapped(x: Any) -> Any:
+    """Time and batch in each other's place."""
+    return transpose(x, (1, 0, *range(2, spec_of(x).rank)))
+
+
+def _units(weight: Any, axis: int = 0) -> int:
+    return int(spec_of(weight).dims[axis])  # type: ignore[arg-type] # units are a number

@@ -104,4 +104,9 @@ def logical_or(x1: Any, x2: Any) -> Any:
     return apply(Or(), cast(x1, "bool"), cast(x2, "bool"))
 
 
+def logical_xor(x1: Any, x2: Any) -> Any:
+    """One of them holds, and not the other."""
+    return not_equal(cast(x1, "bool"), cast(x2, "bool"))
+
+
 FAMILY: Sequence[type[Op]] = (Equal, Greater, GreaterEqual, And, Or, Not)

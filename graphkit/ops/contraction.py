@@ -9,13 +9,13 @@ from typing import Any
 
 from graphkit.core.dimension import Size, count
 from graphkit.core.errors import ArgumentError, ShapeError
-from graphkit.core.op import spec_of
-from graphkit.core.spec import show
-from graphkit.ops.convert import promote
+from graphkit.core.op import apply, spec_of
+from graphkit.core.spec import axis_of, show
+from graphkit.ops.convert import as_value, promote
 from graphkit.ops.elementwise import multiply
 from graphkit.ops.linalg import matmul
 from graphkit.ops.reduce import sum
-from graphkit.ops.shape import reshape, transpose
+from graphkit.ops.shape import Slice, concatenate, reshape, transpose
 
 
 def einsum(subscripts: str, *operands: Any) -> Any:
@@ -109,3 +109,44 @@ def _outer(x: Any, left: str, y: Any, right: str, result: str, sizes: dict[str, 
         ordered = _ordered(value, term, "".join(c for c in result if c in term))
         pair.append(_shaped(ordered, [sizes[c] if c in term else 1 for c in result]))
     return multiply(*pair)
+
+
+def tensordot(x1: Any, x2: Any, axes: Any = 2) -> Any:
+    """The sum of products over axes of x1 and of x2: the last n with the first n, or two lists of axes in pairs."""
+    left, right = spec_of(as_value(x1)).rank, spec_of(as_value(x2)).rank
+    pair = (range(left - axes, left), range(axes)) if isinstance(axes, int) else axes
+    over, other = ([a] if isinstance(a, int) else list(a) for a in pair)
+    own, letters = string.ascii_letters[:left], list(string.ascii_letters[left : left + right])
+    for a, b in zip(over, other, strict=True):
+        letters[axis_of(b, right)] = own[axis_of(a, left)]
+    kept = [c for c in (*own, *letters) if (c in own) != (c in letters)]
+    return einsum(f"{own},{''.join(letters)}->{''.join(kept)}", x1, x2)
+
+
+def dot(x1: Any, x2: Any) -> Any:
+    """The sum of products over the last axis of x1 and the last but one of x2; of a number, the product."""
+    left, right = spec_of(as_value(x1)).rank, spec_of(as_value(x2)).rank
+    if 0 in (left, right):
+        return multiply(x1, x2)
+    return matmul(x1, x2) if right == 1 or max(left, right) <= 2 else tensordot(x1, x2, (-1, -2))
+
+
+def outer(x1: Any, x2: Any) -> Any:
+    """x1[i] x2[j] of the elements in row-major order.    (n,), (m,) -> (n, m)"""
+    return multiply(reshape(x1, (-1, 1)), reshape(x2, (1, -1)))
+
+
+def cross(x1: Any, x2: Any, axis: int = -1) -> Any:
+    """The vector product of three numbers along `axis`."""
+    x, y = promote(x1, x2)
+    for value in (x, y):
+        size = spec_of(value).dims[axis_of(axis, spec_of(value).rank)]
+        if size != 3:
+            raise ShapeError(f"cross needs 3 numbers along axis {axis}, got {show(spec_of(value).dims)}")
+    return _turned(x * _turned(y, axis) - _turned(x, axis) * y, axis)
+
+
+def _turned(x: Any, axis: int) -> Any:
+    """The second, third and first of three along `axis`."""
+    axis = axis_of(axis, spec_of(x).rank)
+    return concatenate([apply(Slice(axis, 1, 3, 1), x), apply(Slice(axis, 0, 1, 1), x)], axis)

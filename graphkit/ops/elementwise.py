@@ -11,7 +11,7 @@ from graphkit.core.dtypes import Array, is_float
 from graphkit.core.errors import DtypeError
 from graphkit.core.op import Builder, Op, apply, spec_of
 from graphkit.core.spec import Spec, broadcast
-from graphkit.ops.compare import GreaterEqual, equal, greater
+from graphkit.ops.compare import GreaterEqual, equal, greater, logical_not
 from graphkit.ops.convert import as_float, as_value, cast, promote, promote_float
 from graphkit.ops.pointwise import Binary, Unary, binary_function
 from graphkit.ops.shape import unbroadcast
@@ -50,6 +50,14 @@ class Floor(Unary):
 
     ufunc = np.floor
     onnx_type = "Floor"
+    differentiable = False
+
+
+class Round(Unary):
+    """The nearest whole number, the even one where two are as near.    d/dx = 0"""
+
+    ufunc = np.rint
+    onnx_type = "Round"
     differentiable = False
 
 
@@ -176,6 +184,26 @@ class FloorDivide(Binary):
         b.node("Where", [below, b.emit("Sub", towards_zero, one), towards_zero], outs)
 
 
+class Mod(Binary):
+    """x - y floor(x / y), which has the sign of y.    d/dx = 1, d/dy = -floor(x / y)"""
+
+    ufunc = np.mod
+    onnx_type = "Mod"
+
+    def partials(self, g: Any, x: Any, y: Any, out: Any) -> tuple[Any, Any]:
+        return g, -(g * floor_divide(x, y))
+
+    def lower(self, b: Builder, ins: Sequence[str], outs: Sequence[str]) -> None:
+        if not is_float(b.spec(ins[0]).dtype):
+            b.node("Mod", ins, outs)
+            return
+        zero = b.constant(0, b.spec(ins[0]).dtype)
+        rest = b.emit("Mod", *ins, fmod=1)
+        differ = b.emit("Xor", b.emit("Less", rest, zero), b.emit("Less", ins[1], zero))
+        wrong = b.emit("And", b.emit("Not", b.emit("Equal", rest, zero)), differ)
+        b.node("Where", [wrong, b.emit("Add", rest, ins[1]), rest], outs)
+
+
 class Maximum(Binary):
     """The larger one.    The whole cotangent goes to the larger; to x where they are equal."""
 
@@ -231,7 +259,9 @@ class StopGradient(Op):
 # functions
 
 
-def _unary_float(op: Op) -> Callable[[Any], Any]:
+def unary_float(op: Op) -> Callable[[Any], Any]:
+    """The function of one operand, made a float, that calls `op`."""
+
     def function(x: Any) -> Any:
         return apply(op, as_float(x))
 
@@ -244,16 +274,20 @@ add = binary_function(Add())
 subtract = binary_function(Subtract())
 floor_divide = binary_function(FloorDivide())
 multiply = binary_function(Multiply())
+mod = binary_function(Mod())
 maximum = binary_function(Maximum())
 minimum = binary_function(Minimum())
-exp = _unary_float(Exp())
-log = _unary_float(Log())
-sqrt = _unary_float(Sqrt())
+exp = unary_float(Exp())
+log = unary_float(Log())
+sqrt = unary_float(Sqrt())
 
 
 def divide(x1: Any, x2: Any) -> Any:
     """x / y, in floats"""
     return apply(Divide(), *promote_float(x1, x2))
+
+
+true_divide = divide
 
 
 def power(x1: Any, x2: Any) -> Any:
@@ -279,6 +313,34 @@ def sign(x: Any) -> Any:
 def floor(x: Any) -> Any:
     """The largest whole number not above x"""
     return apply(Floor(), as_float(x))
+
+
+def ceil(x: Any) -> Any:
+    """The smallest whole number not below x, as -floor(-x)"""
+    return -floor(-as_float(x))
+
+
+def round(x: Any, decimals: int = 0) -> Any:
+    """The nearest number with so many decimals, the even one where two are as near"""
+    x = as_float(x)
+    return apply(Round(), x) if decimals == 0 else apply(Round(), x * 10.0**decimals) / 10.0**decimals
+
+
+def isnan(x: Any) -> Any:
+    """Whether x is no number: x != x"""
+    x = as_value(x)
+    return logical_not(equal(x, x))
+
+
+def isinf(x: Any) -> Any:
+    """Whether |x| is infinite"""
+    return equal(absolute(as_float(x)), np.inf)
+
+
+def isfinite(x: Any) -> Any:
+    """Whether x is a number and not infinite: x - x = 0"""
+    x = as_float(x)
+    return equal(x - x, 0.0)
 
 
 def where(condition: Any, x1: Any, x2: Any) -> Any:
@@ -308,6 +370,6 @@ def reciprocal(x: Any) -> Any:
 
 
 FAMILY: Sequence[type[Op]] = (
-    Negative, Absolute, Sign, Floor, Exp, Log, Sqrt, Where, Add, Subtract, Multiply, Divide, FloorDivide,
-    Maximum, Minimum, Power, StopGradient,
+    Negative, Absolute, Sign, Floor, Round, Exp, Log, Sqrt, Where, Add, Subtract, Multiply, Divide, FloorDivide,
+    Mod, Maximum, Minimum, Power, StopGradient,
 )  # fmt: skip

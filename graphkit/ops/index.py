@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -187,9 +188,11 @@ def squared_by_occurrence(gradient: Any) -> Any:
     return total
 
 
-def take(x: Any, indices: Any, axis: int = 0) -> Any:
-    """Slices of x along `axis`, picked by integers."""
+def take(x: Any, indices: Any, axis: int | None = None) -> Any:
+    """Slices of x along `axis`, picked by integers; elements in row-major order where no axis is given."""
     x, indices = as_value(x), as_value(indices)
+    if axis is None:
+        x, axis = apply(Reshape((spec_of(x).size,)), x), 0
     if is_float(spec_of(indices).dtype):
         raise DtypeError(f"take needs integer indices, got {spec_of(indices).dtype}")
     return apply(Gather(axis_of(axis, spec_of(x).rank)), x, indices)
@@ -202,9 +205,11 @@ def one_hot(x: Any, num_classes: int, dtype: Any = None) -> Any:
     return apply(OneHot(num_classes, as_dtype(dtype).name), x)
 
 
-def arange(start: Any, stop: Any = None, step: int = 1, dtype: Any = None) -> Any:
+def arange(start: Any, stop: Any = None, step: float = 1, dtype: Any = None) -> Any:
     """start, start + step, ... below stop; from 0 where one bound is given. Bounds may be free sizes of `shape`."""
     start, stop = (0, start) if stop is None else (start, stop)
+    if float in map(type, (start, stop, step)) and step and not any(isinstance(s, Value) for s in (start, stop)):
+        return arange(max(math.ceil((stop - start) / step), 0), dtype=as_dtype(dtype)) * step + start
     sizes = [getattr(bound, "size_of", bound) for bound in (start, stop)]
     if not all(isinstance(s, int | Dimension) for s in sizes) or not isinstance(step, int) or step == 0:
         raise ArgumentError(f"arange takes whole numbers or sizes and a step that is not 0, got {start, stop, step}")

@@ -1,4 +1,4 @@
-"""What losses need beside plain formulas: checked class numbers, cross-entropy straight from logits."""
+"""What losses rest on: checked class numbers, cross-entropies straight from logits or of clipped probabilities."""
 
 from __future__ import annotations
 
@@ -11,9 +11,15 @@ from graphkit.core.dtypes import Array, is_float
 from graphkit.core.errors import RangeError, ShapeError
 from graphkit.core.op import Builder, Op, Value, apply, spec_of
 from graphkit.core.spec import Spec, axis_of, broadcast, show
-from graphkit.ops.convert import as_value, cast, promote_float
-from graphkit.ops.nn import log_softmax, softmax
-from graphkit.ops.shape import fill
+from graphkit.ops.compare import greater_equal, not_equal
+from graphkit.ops.convert import as_float, as_value, cast, promote_float
+from graphkit.ops.elementwise import clip, log, where
+from graphkit.ops.index import one_hot
+from graphkit.ops.nn import log_softmax, softmax, softplus
+from graphkit.ops.reduce import sum
+from graphkit.ops.shape import fill, squeeze, transpose
+
+EPSILON = 1e-7
 
 
 class CheckLabels(Op):
@@ -24,6 +30,7 @@ class CheckLabels(Op):
 
     classes: int
     ignore_class: int | None = None
+    what: str = "label"
     differentiable = False
 
     def infer(self, labels: Spec) -> Spec:
@@ -42,10 +49,12 @@ class CheckLabels(Op):
     def _refuse(self, labels: Array, place: tuple[int, ...]) -> None:
         at = f"row {place[0]}" if place else "the only value"
         more = f" {place}" if len(place) > 1 else ""
-        hint = "" if self.ignore_class is not None else "; give ignore_class to leave a label out"
+        hint = (
+            "" if self.ignore_class is not None or self.what != "label" else "; give ignore_class to leave a label out"
+        )
         label = labels[place].item()
         shown = int(label) if np.isfinite(label) and label == int(label) else label
-        raise RangeError(f"label {shown} at {at}{more} is outside the valid range [0, {self.classes}){hint}")
+        raise RangeError(f"{self.what} {shown} at {at}{more} is outside the valid range [0, {self.classes}){hint}")
 
     def lower(self, b: Builder, ins: Sequence[str], outs: Sequence[str]) -> None:
         if is_float(b.spec(ins[0]).dtype):
@@ -99,11 +108,61 @@ def softmax_crossentropy(logits: Any, targets: Any, axis: int = -1) -> Any:
     return apply(SoftmaxCrossentropy(axis_of(axis, spec_of(x).rank)), x, y)
 
 
-def check_labels(labels: Any, classes: int, ignore_class: int | None = None) -> Any:
+def check_labels(labels: Any, classes: int, ignore_class: int | None = None, what: str = "label") -> Any:
     """The labels as integers; RangeError at run time where one is outside [0, classes)."""
     labels = as_value(labels)
     labels = cast(labels, "int32") if spec_of(labels).dtype.kind == "b" else labels
-    return apply(CheckLabels(classes, ignore_class), labels)
+    return apply(CheckLabels(classes, ignore_class, what), labels)
+
+
+def clipped(p: Any) -> Any:
+    """p within [1e-7, 1 - 1e-7]"""
+    return clip(p, EPSILON, 1.0 - EPSILON)
+
+
+def binary_crossentropy(target: Any, output: Any, from_logits: bool = False) -> Any:
+    """-y log(p) - (1 - y) log(1 - p) for each element, p within [1e-7, 1 - 1e-7].
+
+    From logits x: max(x, 0) - x y + log(1 + e^-|x|), whose slope at 0 is 1/2 - y.
+    """
+    y, p = promote_float(target, output)
+    if from_logits:
+        positive = greater_equal(p, 0.0)
+        return where(positive, p, 0.0) - p * y + softplus(where(positive, -p, p))
+    p = clipped(p)
+    return -(y * log(p) + (1.0 - y) * log(1.0 - p))
+
+
+def categorical_crossentropy(target: Any, output: Any, from_logits: bool = False, axis: int = -1) -> Any:
+    """-sum(y log(p / sum(p))) along `axis`, p / sum(p) within [1e-7, 1 - 1e-7].    (b, n), (b, n) -> (b,)
+
+    From logits x: -sum(y log_softmax(x)), with the gradient softmax(x) - y of targets that sum to 1.
+    """
+    y, p = promote_float(target, output)
+    axis = axis_of(axis, spec_of(p).rank)
+    if from_logits:
+        return squeeze(softmax_crossentropy(p, y, axis), axis)
+    return -sum(y * log(clipped(p / sum(p, axis, keepdims=True))), axis)
+
+
+def sparse_categorical_crossentropy(
+    target: Any, output: Any, from_logits: bool = False, axis: int = -1, ignore_class: int | None = None
+) -> Any:
+    """-log(p[y] / sum(p)), p within [1e-7, 1 - 1e-7]; of logits x: -log_softmax(x)[y].    (b,), (b, n) -> (b,)
+
+    Labels are whole numbers in [0, n); RangeError at run time names one outside. 0 for `ignore_class`.
+    """
+    p = as_float(output)
+    axis = axis_of(axis, spec_of(p).rank)
+    classes = spec_of(p).dims[axis]
+    if not isinstance(classes, int):
+        raise ShapeError(f"the number of classes, axis {axis} of {show(spec_of(p).dims)}, must be fixed")
+    labels = check_labels(target, classes, ignore_class)
+    logits = p if from_logits else log(clipped(p))
+    if axis != spec_of(p).rank - 1:
+        logits = transpose(logits, [*(a for a in range(spec_of(p).rank) if a != axis), axis])
+    losses = -sum(where(one_hot(labels, classes, "bool"), log_softmax(logits), 0.0), -1)
+    return losses if ignore_class is None else where(not_equal(labels, ignore_class), losses, 0.0)
 
 
 FAMILY: Sequence[type[Op]] = (CheckLabels, SoftmaxCrossentropy)

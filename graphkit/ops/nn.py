@@ -204,8 +204,8 @@ def silu(x: Any) -> Any:
     return x * sigmoid(x)
 
 
-def gelu(x: Any, approximate: bool = False) -> Any:
-    """x Phi(x), Phi the normal distribution; with `approximate`, its tanh form (Hendrycks and Gimpel, 2016)"""
+def gelu(x: Any, approximate: bool = True) -> Any:
+    """x Phi(x), Phi the normal distribution; its tanh form where `approximate` (Hendrycks and Gimpel, 2016)"""
     x = as_float(x)
     if approximate:
         return 0.5 * x * (1.0 + tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x * x * x)))

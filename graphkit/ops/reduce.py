@@ -1,7 +1,8 @@
-"""Reductions over axes: sums, means, extremes and where they are."""
+"""Reductions over axes: sums, means, norms, extremes and where they are."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -9,38 +10,28 @@ import numpy as np
 
 from graphkit.core.dimension import count
 from graphkit.core.dtypes import Array
-from graphkit.core.errors import ShapeError
+from graphkit.core.errors import ArgumentError, ShapeError
 from graphkit.core.op import Builder, Op, Value, apply, spec_of
 from graphkit.core.spec import Spec, axis_of, show
-from graphkit.ops.compare import equal
+from graphkit.ops.compare import equal, not_equal
 from graphkit.ops.convert import as_float, as_value, cast
-from graphkit.ops.elementwise import exp, log, where
+from graphkit.ops.elementwise import absolute, exp, log, power, sqrt, where
 from graphkit.ops.shape import Reshape, SizeOf, Sum, fill
 
 Axis = int | Sequence[int] | None
 
 
-class Extreme(Op):
-    """The largest or smallest element over `axes`, which stay with size 1.
-
-    The cotangent is split equally among equal elements.
-    """
+class Reduction(Op):
+    """One number for all elements over `axes`, which stay with size 1."""
 
     axes: tuple[int, ...]
     ufunc: ClassVar[Any]
 
     def infer(self, x: Spec) -> Spec:
-        if 0 in [x.dims[a] for a in self.axes]:
-            raise ShapeError(f"{self.name.lower()} over no elements: axes {self.axes} of shape {show(x.dims)}")
         return x.with_dims([1 if i in self.axes else d for i, d in enumerate(x.dims)])
 
     def forward(self, x: Array, out: Any = None) -> Any:
-        return type(self).ufunc.reduce(x, axis=self.axes, keepdims=True, out=out)
-
-    def vjp(self, g: Any, ins: tuple[Any, ...], out: Any) -> tuple[Any, ...]:
-        hit = equal(ins[0], out)
-        share = g / apply(Sum(self.axes), cast(hit, spec_of(g).dtype))
-        return (where(hit, share, 0.0),)
+        return type(self).ufunc.reduce(x, axis=self.axes, keepdims=True, dtype=x.dtype, out=out)
 
     def mask(self, ins: tuple[Any, ...], out: Value) -> Value | None:
         return None if {0, 1} & set(self.axes) else super().mask(ins, out)
@@ -50,6 +41,20 @@ class Extreme(Op):
             b.node(self.onnx_type, [ins[0], b.constant(list(self.axes))], outs, keepdims=1)
         else:
             b.node(self.onnx_type, ins, outs, axes=list(self.axes), keepdims=1)
+
+
+class Extreme(Reduction):
+    """The largest or smallest element.    The cotangent is split equally among equal elements."""
+
+    def infer(self, x: Spec) -> Spec:
+        if 0 in [x.dims[a] for a in self.axes]:
+            raise ShapeError(f"{self.name.lower()} over no elements: axes {self.axes} of shape {show(x.dims)}")
+        return super().infer(x)
+
+    def vjp(self, g: Any, ins: tuple[Any, ...], out: Any) -> tuple[Any, ...]:
+        hit = equal(ins[0], out)
+        share = g / apply(Sum(self.axes), cast(hit, spec_of(g).dtype))
+        return (where(hit, share, 0.0),)
 
 
 class Max(Extreme):
@@ -70,27 +75,37 @@ class ArgMax(Op):
     """The place of the first largest element along `axis`, as int64.    (b, n) -> (b,)"""
 
     axis: int
+    onnx_type = "ArgMax"
+    find: ClassVar[Callable[..., Any]] = np.argmax
     differentiable = False
 
     def infer(self, x: Spec) -> Spec:
         if x.dims[self.axis] == 0:
-            raise ShapeError(f"argmax over no elements: axis {self.axis} of shape {show(x.dims)}")
+            raise ShapeError(f"{self.name.lower()} over no elements: axis {self.axis} of shape {show(x.dims)}")
         return Spec(x.dims[: self.axis] + x.dims[self.axis + 1 :], np.dtype("int64"))
 
     def forward(self, x: Array, out: Any = None) -> Any:
-        return fill(out, np.argmax(x, axis=self.axis))
+        return fill(out, type(self).find(x, axis=self.axis))
 
     def mask(self, ins: tuple[Any, ...], out: Value) -> Value | None:
         return super().mask(ins, out) if self.axis > 1 else None
 
     def lower(self, b: Builder, ins: Sequence[str], outs: Sequence[str]) -> None:
-        b.node("ArgMax", ins, outs, axis=self.axis, keepdims=0)
+        b.node(self.onnx_type, ins, outs, axis=self.axis, keepdims=0)
+
+
+class ArgMin(ArgMax):
+    """The place of the first smallest element along `axis`, as int64.    (b, n) -> (b,)"""
+
+    onnx_type = "ArgMin"
+    find = np.argmin
 
 
 # functions
 
 
-def _axes(x: Any, axis: Axis) -> tuple[int, ...]:
+def axes_of(x: Any, axis: Axis) -> tuple[int, ...]:
+    """The axes in order, not negative; all where none is given."""
     rank = spec_of(x).rank
     if axis is None:
         return tuple(range(rank))
@@ -98,8 +113,9 @@ def _axes(x: Any, axis: Axis) -> tuple[int, ...]:
     return tuple(sorted(axis_of(a, rank) for a in listed))
 
 
-def _reduced(op: Callable[[tuple[int, ...]], Op], x: Any, axis: Axis, keepdims: bool) -> Any:
-    axes = _axes(x, axis)
+def reduced(op: Callable[[tuple[int, ...]], Op], x: Any, axis: Axis, keepdims: bool) -> Any:
+    """`op` over the axes, which go away unless they are kept."""
+    axes = axes_of(x, axis)
     if not axes:
         return x
     kept = apply(op(axes), x)
@@ -114,17 +130,17 @@ def sum(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     x = as_value(x)
     if spec_of(x).dtype.kind == "b":
         x = cast(x, "int32")
-    return _reduced(Sum, x, axis, keepdims)
+    return reduced(Sum, x, axis, keepdims)
 
 
 def max(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     """The largest element over axes."""
-    return _reduced(Max, as_value(x), axis, keepdims)
+    return reduced(Max, as_value(x), axis, keepdims)
 
 
 def min(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     """The smallest element over axes."""
-    return _reduced(Min, as_value(x), axis, keepdims)
+    return reduced(Min, as_value(x), axis, keepdims)
 
 
 def size_over(x: Any, axes: tuple[int, ...], dtype: Any) -> Any:
@@ -136,7 +152,7 @@ def size_over(x: Any, axes: tuple[int, ...], dtype: Any) -> Any:
 def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     """sum(x) / n"""
     x = as_float(x)
-    return sum(x, axis, keepdims) / size_over(x, _axes(x, axis), spec_of(x).dtype)
+    return sum(x, axis, keepdims) / size_over(x, axes_of(x, axis), spec_of(x).dtype)
 
 
 def variance(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
@@ -144,6 +160,49 @@ def variance(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     x = as_float(x)
     centred = x - mean(x, axis, keepdims=True)
     return mean(centred * centred, axis, keepdims)
+
+
+def std(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    """sqrt(variance(x)); the gradient of equal elements is 0"""
+    return _root(variance(x, axis, keepdims), 2)
+
+
+def moments(x: Any, axes: Axis, keepdims: bool = False) -> tuple[Any, Any]:
+    """(mean(x), variance(x)) over `axes`"""
+    return mean(x, axes, keepdims), variance(x, axes, keepdims)
+
+
+def _root(x: Any, order: float) -> Any:
+    """x^(1 / order), with the gradient 0 where x is 0"""
+    zero = equal(x, 0.0)
+    filled = where(zero, 1.0, x)
+    return where(zero, 0.0, sqrt(filled) if order == 2 else power(filled, 1.0 / order))
+
+
+def norm(x: Any, ord: float | str | None = None, axis: Axis = None, keepdims: bool = False) -> Any:
+    """sum(|x|^ord)^(1 / ord), its gradient 0 where it is 0; ord 0 counts, inf and -inf take the extreme |x|.
+
+    Without ord, and with "fro" over two axes, the root of the sum of squares; of two axes 1 and inf are the largest
+    sum of a column and of a row, -1 and -inf the smallest. ArgumentError for what needs singular values.
+    """
+    x = as_float(x)
+    axes = axes_of(x, axis)
+    if ord is None or (ord == "fro" and len(axes) == 2) or (ord == 2 and len(axes) == 1):
+        return _root(sum(x * x, axis, keepdims), 2)
+    if isinstance(ord, str) or len(axes) > 2 or (len(axes) == 2 and ord not in (1, -1, math.inf, -math.inf)):
+        raise ArgumentError(f"norm: ord {ord!r} over {len(axes)} axes is not one of those computed without eigenvalues")
+    size = absolute(x)
+    extreme = max if ord > 0 else min
+    if len(axes) == 2:
+        rows, columns = axes if axis is None or isinstance(axis, int) else (axis_of(a, spec_of(x).rank) for a in axis)
+        over, along = (rows, columns) if abs(ord) == 1 else (columns, rows)
+        found = extreme(sum(size, over, True), along, True)
+        return found if keepdims else apply(Reshape(spec_of(sum(x, axis)).dims), found)
+    if math.isinf(ord):
+        return extreme(size, axis, keepdims)
+    if ord in (0, 1):
+        return sum(size if ord else cast(not_equal(x, 0.0), spec_of(x).dtype), axis, keepdims)
+    return _root(sum(power(size, ord), axis, keepdims), ord)
 
 
 def all(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
@@ -156,22 +215,42 @@ def any(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     return cast(max(cast(cast(x, "bool"), "int32"), axis, keepdims), "bool")
 
 
-def argmax(x: Any, axis: int = -1) -> Any:
-    """The place of the first largest element along `axis`, as int64."""
+def count_nonzero(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
+    """How many elements are not zero, as int32"""
+    return sum(not_equal(x, 0), axis, keepdims)
+
+
+def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
+    """The place of the first largest element along `axis`, in row-major order where none is given, as int64."""
+    return _place(ArgMax, x, axis, keepdims)
+
+
+def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
+    """The place of the first smallest element along `axis`, in row-major order where none is given, as int64."""
+    return _place(ArgMin, x, axis, keepdims)
+
+
+def _place(op: Callable[[int], Op], x: Any, axis: int | None, keepdims: bool) -> Any:
     x = as_value(x)
-    return apply(ArgMax(axis_of(axis, spec_of(x).rank)), x)
+    dims = spec_of(x).dims
+    if axis is None:
+        found = apply(op(0), apply(Reshape((count(dims),)), x))
+        return apply(Reshape((1,) * len(dims)), found) if keepdims else found
+    axis = axis_of(axis, len(dims))
+    found = apply(op(axis), x)
+    return apply(Reshape((*dims[:axis], 1, *dims[axis + 1 :])), found) if keepdims else found
 
 
 def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     """log(sum(exp(x))), shifted by the largest element so that it does not overflow"""
     x = as_float(x)
-    top = _reduced(Max, x, axis, True)
+    top = reduced(Max, x, axis, True)
     finite = where(equal(top - top, 0.0), top, 0.0)
     total = log(sum(exp(x - finite), axis, True)) + finite
     if keepdims:
         return total
-    axes = _axes(x, axis)
+    axes = axes_of(x, axis)
     return apply(Reshape(tuple(d for i, d in enumerate(spec_of(x).dims) if i not in axes)), total)
 
 
-FAMILY: Sequence[type[Op]] = (Sum, Max, Min, ArgMax)
+FAMILY: Sequence[type[Op]] = (Sum, Max, Min, ArgMax, ArgMin)

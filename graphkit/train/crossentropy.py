@@ -5,20 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from graphkit import ops
-from graphkit.core.errors import ShapeError
 from graphkit.core.op import spec_of
-from graphkit.core.spec import axis_of, show
+from graphkit.core.spec import axis_of
 from graphkit.ops.convert import as_float
-from graphkit.ops.loss import check_labels, softmax_crossentropy
 from graphkit.ops.reduce import size_over
 from graphkit.train.reduction import as_floats, as_labels, joined
-
-EPSILON = 1e-7
-
-
-def clipped(p: Any) -> Any:
-    """p within [1e-7, 1 - 1e-7]"""
-    return ops.clip(p, EPSILON, 1.0 - EPSILON)
 
 
 def binary_crossentropy(
@@ -32,17 +23,7 @@ def binary_crossentropy(
     y_true, y_pred = as_floats("binary_crossentropy", y_true, y_pred)
     if label_smoothing:
         y_true = y_true * (1.0 - label_smoothing) + 0.5 * label_smoothing
-    return ops.mean(crossentropies(y_true, y_pred, from_logits), axis)
-
-
-def crossentropies(y_true: Any, y_pred: Any, from_logits: bool) -> Any:
-    """The binary cross-entropy of each element, from floats of one shape."""
-    if from_logits:
-        positive = y_pred >= 0.0
-        tail = ops.softplus(ops.where(positive, -y_pred, y_pred))
-        return ops.where(positive, y_pred, 0.0) - y_pred * y_true + tail
-    p = clipped(y_pred)
-    return -(y_true * ops.log(p) + (1.0 - y_true) * ops.log(1.0 - p))
+    return ops.mean(ops.binary_crossentropy(y_true, y_pred, from_logits), axis)
 
 
 def categorical_crossentropy(
@@ -58,10 +39,7 @@ def categorical_crossentropy(
     if label_smoothing:
         classes = size_over(y_pred, (axis,), spec_of(y_pred).dtype)
         y_true = y_true * (1.0 - label_smoothing) + label_smoothing / classes
-    if from_logits:
-        return ops.squeeze(softmax_crossentropy(y_pred, y_true, axis), axis)
-    p = clipped(y_pred / ops.sum(y_pred, axis, keepdims=True))
-    return -ops.sum(y_true * ops.log(p), axis)
+    return ops.categorical_crossentropy(y_true, y_pred, from_logits, axis)
 
 
 def sparse_categorical_crossentropy(
@@ -75,22 +53,8 @@ def sparse_categorical_crossentropy(
     y_pred = as_float(ops.convert_to_tensor(y_pred))
     axis = axis_of(axis, spec_of(y_pred).rank)
     labels = as_labels("sparse_categorical_crossentropy", y_true, y_pred, axis)
-    classes = spec_of(y_pred).dims[axis]
-    if not isinstance(classes, int):
-        raise ShapeError(f"the number of classes, axis {axis} of y_pred {show(spec_of(y_pred).dims)}, must be fixed")
-    labels = check_labels(labels, classes, ignore_class)
-    logits = _axis_last(y_pred if from_logits else ops.log(clipped(y_pred)), axis)
-    hit = ops.one_hot(labels, classes, "bool")
-    losses = -ops.sum(ops.where(hit, ops.log_softmax(logits), 0.0), -1)
+    losses = ops.sparse_categorical_crossentropy(labels, y_pred, from_logits, axis, ignore_class)
     if ignore_class is None:
         return losses
-    kept = ops.not_equal(labels, ignore_class)
-    losses = ops.where(kept, losses, 0.0)
-    losses.mask = joined(kept, losses.mask)
+    losses.mask = joined(ops.not_equal(labels, ignore_class), losses.mask)
     return losses
-
-
-def _axis_last(x: Any, axis: int) -> Any:
-    rank = spec_of(x).rank
-    order = [*(a for a in range(rank) if a != axis), axis]
-    return x if axis == rank - 1 else ops.transpose(x, order)

@@ -38,6 +38,20 @@ def by_name(given: Any, names: Sequence[str], what: str) -> list[Any]:
     return [given]
 
 
+def is_table(x: Any) -> bool:
+    """Whether x is a table with named columns, such as a pandas DataFrame."""
+    return hasattr(x, "columns") and hasattr(x, "to_numpy")
+
+
+def from_table(x: Any, names: Sequence[str] | None) -> Any:
+    """A table's columns by name where several are wanted, else all of it as one array; anything else as it is."""
+    if not is_table(x):
+        return x
+    if names is not None and len(names) > 1:
+        return {name: x[name].to_numpy() for name in x.columns}
+    return x.to_numpy()
+
+
 def _is_array(x: Any) -> bool:
     return isinstance(x, np.ndarray | Value)
 

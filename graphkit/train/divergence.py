@@ -8,8 +8,8 @@ from graphkit import ops
 from graphkit.core.op import spec_of
 from graphkit.core.spec import axis_of
 from graphkit.ops.convert import as_float
+from graphkit.ops.loss import EPSILON, clipped
 from graphkit.ops.reduce import size_over
-from graphkit.train.crossentropy import EPSILON, clipped, crossentropies
 from graphkit.train.loss import DEFAULT, LossFunctionWrapper, Reduction
 from graphkit.train.reduction import as_floats, as_labels
 
@@ -38,7 +38,7 @@ def binary_focal_crossentropy(
     y, p = as_floats("binary_focal_crossentropy", y_true, y_pred)
     if label_smoothing:
         y = y * (1.0 - label_smoothing) + 0.5 * label_smoothing
-    crossentropy = crossentropies(y, p, from_logits)
+    crossentropy = ops.binary_crossentropy(y, p, from_logits)
     p = ops.sigmoid(p) if from_logits else p
     focus = ops.power(1.0 - (y * p + (1.0 - y) * (1.0 - p)), gamma)
     if apply_class_balancing:

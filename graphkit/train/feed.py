@@ -12,7 +12,7 @@ from graphkit.core import tree
 from graphkit.core.dtypes import Array, default_float
 from graphkit.core.errors import ArgumentError
 from graphkit.core.spec import Spec
-from graphkit.train.data import ShapeMemory, by_name, check_shape, rows_of, split_tail, to_array
+from graphkit.train.data import ShapeMemory, by_name, check_shape, from_table, rows_of, split_tail, to_array
 
 
 @dataclass
@@ -89,6 +89,8 @@ class Feeder:
         if x is None:
             raise ArgumentError("x is None; give arrays for the inputs, or something that gives batches")
         feed = Feed([], [], [], (None, None, None))
+        x = from_table(x, None if self.inputs is None else [name for name, _ in self.inputs])
+        y, sample_weight = from_table(y, self.output_names), from_table(sample_weight, self.output_names)
         x, y, sample_weight = self._arrange(x), self._arrange(y, True), self._arrange(sample_weight, True)
         parts = (self._inputs(feed, x), self._targets(feed, y, "target"), self._targets(feed, sample_weight, "weight"))
         rows_of(feed.arrays, feed.names)

@@ -15,7 +15,7 @@ from graphkit.train.callbacks import Callback, CallbackList, History
 from graphkit.train.classes import with_class_weight
 from graphkit.train.feed import Feed
 from graphkit.train.progress import EpochLines, ProgressBar, shown
-from graphkit.train.source import ArraySource, Source, StreamSource, from_table, is_stream
+from graphkit.train.source import ArraySource, Source, StreamSource, is_stream
 from graphkit.train.trainer import Step, Trainer
 
 
@@ -90,13 +90,14 @@ def _sources(trainer: Trainer, wanted: Training) -> tuple[Source, Source | None]
     if wanted.validation_data is not None:
         held_out = _validation(trainer, wanted, size)
     if is_stream(wanted.x):
-        if wanted.y is not None or wanted.validation_split:
-            raise ArgumentError("x gives batches of its own: leave y out, and give validation_data for a held-out part")
+        _alone(wanted.y, wanted.sample_weight)
+        if wanted.validation_split:
+            raise ArgumentError("x gives batches of its own; give validation_data for a held-out part")
         return StreamSource(trainer.feeder, wanted.x, wanted.steps_per_epoch, wanted.class_weight), held_out
     weight = wanted.sample_weight
     if wanted.class_weight is not None:
         weight = with_class_weight(wanted.y, wanted.class_weight, weight, trainer.model.output_names)
-    feed = trainer.feeder(from_table(wanted.x, trainer.model.input_names or None), wanted.y, weight)
+    feed = trainer.feeder(wanted.x, wanted.y, weight)
     if feed.rows == 0:
         raise ArgumentError("fit was given 0 rows; there is nothing to learn from")
     if held_out is None and wanted.validation_split:
@@ -111,10 +112,7 @@ def _validation(trainer: Trainer, wanted: Training, size: int) -> Source:
         return StreamSource(trainer.feeder, data, wanted.validation_steps, measures=True)
     if not isinstance(data, tuple | list) or len(data) not in (2, 3):
         raise ArgumentError("validation_data must be (x, y) or (x, y, sample_weight), or give such batches")
-    x = from_table(data[0], trainer.model.input_names or None)
-    return ArraySource(
-        trainer.feeder(x, *data[1:]), wanted.validation_batch_size or size, None, wanted.validation_steps
-    )
+    return ArraySource(trainer.feeder(*data), wanted.validation_batch_size or size, None, wanted.validation_steps)
 
 
 def _steps(trainer: Trainer, kind: str, source: Source, epoch: int) -> Iterator[tuple[Step, slice | Array]]:
@@ -141,6 +139,14 @@ def _epoch(trainer: Trainer, source: Source, epoch: int, hooks: CallbackList) ->
     return logs
 
 
+def _alone(y: Any, sample_weight: Any) -> None:
+    """ArgumentError where a stream of batches has targets or weights beside it."""
+    if y is not None or sample_weight is not None:
+        raise ArgumentError(
+            "x gives batches of its own: leave y and sample_weight out, and let it give (x, y, sample_weight)"
+        )
+
+
 def _batch_size(given: int | None) -> int:
     size = 32 if given is None else given
     if not isinstance(size, int) or size < 1:
@@ -163,9 +169,10 @@ def evaluate(
     """Loss and metrics over all rows; see `Model.evaluate`."""
     source: Source
     if is_stream(x):
+        _alone(y, sample_weight)
         source = StreamSource(trainer.feeder, x, steps, measures=True)
     else:
-        feed = trainer.feeder(from_table(x, trainer.model.input_names or None), y, sample_weight)
+        feed = trainer.feeder(x, y, sample_weight)
         if feed.rows == 0:
             raise ArgumentError("evaluate was given 0 rows")
         source = ArraySource(feed, _batch_size(batch_size), None, steps)
@@ -188,7 +195,7 @@ def predict(trainer: Trainer, x: Any, batch_size: int | None = None, steps: int 
     if is_stream(x):
         source = StreamSource(trainer.feeder, x, steps, measures=True)
     else:
-        feed = trainer.feeder(from_table(x, trainer.model.input_names or None))
+        feed = trainer.feeder(x)
         source = ArraySource(feed, _batch_size(batch_size), None, steps)
         if feed.rows == 0:
             step = trainer.step("predict", feed)

@@ -13,7 +13,7 @@ from graphkit.core.dtypes import Array
 from graphkit.core.errors import ArgumentError, GraphkitError
 from graphkit.core.op import Value
 from graphkit.train.classes import with_class_weight
-from graphkit.train.data import batches
+from graphkit.train.data import batches, is_table
 from graphkit.train.feed import Feed, Feeder
 
 Rows = slice | Array
@@ -23,20 +23,6 @@ def is_stream(x: Any) -> bool:
     """Whether x gives batches when looped over, rather than being the data itself."""
     whole = isinstance(x, np.ndarray | Value | list | tuple | Mapping) or hasattr(x, "__array__") or is_table(x)
     return not whole and hasattr(x, "__iter__")
-
-
-def is_table(x: Any) -> bool:
-    """Whether x is a table with named columns, such as a pandas DataFrame."""
-    return hasattr(x, "columns") and hasattr(x, "to_numpy")
-
-
-def from_table(x: Any, names: list[str] | None) -> Any:
-    """A table's columns by input name, or all of it as one array where there is one input."""
-    if not is_table(x):
-        return x
-    if names is not None and len(names) > 1:
-        return {name: x[name].to_numpy() for name in x.columns}
-    return x.to_numpy()
 
 
 def shuffled(rows: int, seed: int, epoch: int) -> Array:
@@ -108,13 +94,12 @@ class StreamSource:
 
     def _feed(self, element: Any) -> Feed:
         parts = _parts(element)
-        x = from_table(parts[0], [n for n, _ in self.feeder.inputs] if self.feeder.inputs else None)
         y = parts[1] if len(parts) > 1 else None
         weight = parts[2] if len(parts) > 2 else None
         if self.class_weight is not None:
             weight = with_class_weight(y, self.class_weight, weight, self.feeder.output_names)
         try:
-            return self.feeder(x, y, weight)
+            return self.feeder(parts[0], y, weight)
         except GraphkitError as error:
             if len(parts) == 1 and isinstance(element, Mapping):
                 keys = ", ".join(map(repr, element))

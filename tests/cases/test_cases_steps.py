@@ -64,7 +64,8 @@ def test_case_026_trackers_are_means_and_bare_numbers_the_last(values: Any, size
         model = Own(tracked)
         model.compile(optimizers.SGD(0.0), "mae", run_eagerly=eagerly)
         history = model.fit(
-            x, y, batch_size=size, epochs=2, shuffle=False, verbose=0, validation_data=(x, y), validation_batch_size=size
+            x, y, batch_size=size, epochs=2, shuffle=False, verbose=0,
+            validation_data=(x, y), validation_batch_size=size,
         ).history  # fmt: skip
         np.testing.assert_allclose(history["loss"], [want, want], rtol=1e-6)
         np.testing.assert_allclose(history["val_loss"], [want, want], rtol=1e-6)

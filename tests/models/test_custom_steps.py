@@ -8,7 +8,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graphkit import GradientTape, Input, Model, callbacks, errors, layers, losses, metrics, ops, optimizers, utils
+from graphkit import (
+    Dataset,
+    GradientTape,
+    Input,
+    Layer,
+    Model,
+    callbacks,
+    errors,
+    layers,
+    losses,
+    metrics,
+    ops,
+    optimizers,
+    utils,
+)
 
 RNG = np.random.default_rng(19)
 X, Y = RNG.normal(size=(17, 5)).astype(np.float32), RNG.normal(size=(17, 2)).astype(np.float32)
@@ -106,6 +120,40 @@ def test_no_epoch_is_traced_anew() -> None:
     model.fit(X, Y, batch_size=5, epochs=3, verbose=0)
     model.evaluate(X, Y)
     assert model.traces == ["train", "test"]
+    batches = [(X[:5], Y[:5]), (X[5:8], Y[5:8]), (X[8:], Y[8:])]
+    model.fit(Dataset.from_generator(lambda: batches), epochs=3, verbose=0)
+    model.evaluate(iter(batches))
+    assert model.traces == ["train", "test"]
+
+
+def test_trackers_in_lists_and_in_layers_are_found_and_reset() -> None:
+    class Holds(Layer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.seen = metrics.Sum(name="seen")
+
+        def call(self, inputs: Any) -> Any:
+            self.seen.update_state(ops.sum(inputs))
+            return inputs
+
+    class Listed(Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.holds = Holds()
+            self.trackers = {"all": [metrics.Mean(name="one"), metrics.Mean(name="two")]}
+
+        def train_step(self, data: Any) -> dict[str, Any]:
+            one, two = self.trackers["all"]
+            one.update_state(ops.mean(self.holds(data)))
+            two.update_state(ops.max(data))
+            return {m.name: m.result() for m in self.metrics if m.name != "loss"}
+
+    for eagerly in (False, True):
+        model = Listed()
+        model.compile(run_eagerly=eagerly)
+        x = np.array([[2.0], [3], [7]], np.float32)
+        history = model.fit(x, epochs=2, batch_size=1, verbose=0).history
+        assert history == {"one": [4.0, 4.0], "two": [4.0, 4.0], "seen": [12.0, 12.0]}
 
 
 def test_only_the_metrics_that_are_listed_are_reset() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graphkit import Input, Model, Sequential, errors, layers, models, ops, optimizers
+from graphkit import Input, Model, Sequential, Variable, errors, layers, models, ops, optimizers
 from tests.export.test_export import exported
 
 RNG = np.random.default_rng(17)
@@ -138,7 +138,9 @@ def test_a_model_from_an_inner_tensor_on() -> None:
     twice = np.concatenate([hidden(model), 2 * hidden(model)], 1)
     kernel, bias = model.get_layer("k").get_weights()
     np.testing.assert_allclose(middle.predict(hidden(model)), twice @ kernel + bias, atol=1e-5)
-    np.testing.assert_allclose(Model(model.inputs, model.get_layer("k").output).predict(X), twice @ kernel + bias, atol=1e-5)
+    np.testing.assert_allclose(
+        Model(model.inputs, model.get_layer("k").output).predict(X), twice @ kernel + bias, atol=1e-5
+    )
     with pytest.raises(errors.ArgumentError, match="depend on 'x', which is not among the model's inputs"):
         Model(model.get_layer("out").output, model.get_layer("k").output)
 
@@ -163,7 +165,7 @@ def test_output_needs_one_call() -> None:
     assert layer.input is x
     layer(y)
     for ask in ("output", "input"):
-        with pytest.raises(errors.StateError, match="'twice' was called 2 times .*keep the symbol"):
+        with pytest.raises(errors.StateError, match=r"'twice' was called 2 times .*keep the symbol"):
             getattr(layer, ask)
     pair = layers.Add(name="pair")
     total = pair([x, y])
@@ -212,7 +214,9 @@ def test_shared_and_nested_layers_stay_shared_in_a_clone() -> None:
 
 
 def test_a_clone_of_a_sequential_and_of_a_nested_structure() -> None:
-    stack = Sequential([Input((5,), name="x"), layers.Dense(3, name="h"), layers.Dropout(0.5), layers.Dense(2, name="k")])
+    stack = Sequential(
+        [Input((5,), name="x"), layers.Dense(3, name="h"), layers.Dropout(0.5), layers.Dense(2, name="k")]
+    )
     other = models.clone_model(stack)
     assert isinstance(other, Sequential)
     same_form(stack, other)
@@ -234,6 +238,28 @@ def test_a_masked_sequence_keeps_its_mask_in_a_clone() -> None:
     np.testing.assert_allclose(other.predict(data)[:1], other.predict(data[:1, :2]), atol=1e-6)
     assert other.input_specs is not None
     assert str(other.input_specs[0][1].dtype) == "int64"
+
+
+def test_a_variable_that_an_op_reads_is_copied() -> None:
+    x = Input((5,), name="x")
+    scale = Variable(np.full(5, 3, np.float32), name="scale")
+    model = Model(x, x * scale + scale)
+    other = models.clone_model(model)
+    assert len(other.weights) == 1
+    assert other.weights[0] is not scale
+    np.testing.assert_array_equal(other.predict(X), model.predict(X))
+
+
+def test_frozen_layers_are_frozen_in_a_clone() -> None:
+    model = deep()
+    model.get_layer("h").trainable = False
+    inner = models.clone_model(model)
+    assert [w.name for w in inner.trainable_weights] == ["kernel", "bias"] * 2
+    assert len(inner.non_trainable_weights) == 2
+    model.trainable = False
+    assert models.clone_model(model).trainable_weights == []
+    stack = Sequential([Input((5,)), layers.Dense(3, trainable=False), layers.Dense(2)])
+    assert len(models.clone_model(stack).trainable_weights) == 2
 
 
 def test_a_subclass_cannot_be_cloned() -> None:

@@ -22,7 +22,10 @@ class Two(Model):
 
     def __init__(self) -> None:
         super().__init__()
-        self.heads = {"a": layers.Dense(1, kernel_initializer="ones"), "b": [layers.Dense(1, kernel_initializer="ones")]}
+        self.heads = {
+            "a": layers.Dense(1, kernel_initializer="ones"),
+            "b": [layers.Dense(1, kernel_initializer="ones")],
+        }
 
     def both(self, a: Any, b: Any) -> Any:
         return self.heads["a"](a) + 10 * self.heads["b"][0](b)
@@ -43,6 +46,11 @@ class OneList(Two):
         return self.both(*inputs)
 
 
+class Keywords(Two):
+    def call(self, *, b: Any, a: Any) -> Any:
+        return self.both(a, b)
+
+
 class Optional(Two):
     def call(self, a: Any, b: Any = None) -> Any:
         return self.both(a, B if b is None else b)
@@ -53,6 +61,7 @@ FORMS: list[tuple[type[Two], Any]] = [
     (Arguments, {"b": B, "a": A}),
     (Arguments, [A, B]),
     (Arguments, (A, B)),
+    (Keywords, {"a": A, "b": B}),
     (OneDict, {"b": B, "a": A}),
     (OneList, [A, B]),
     (OneList, (A, B)),

@@ -254,7 +254,7 @@ def test_a_fault_leaves_the_state_and_names_the_layer() -> None:
     def step(ids: Any) -> Any:
         table.assign(table * 2)
         with changed(scope=("encoder", "embedding")):
-            return ops.take(table, ids)
+            return ops.take(table, ids, axis=0)
 
     plan = planned(step, np.array([0, 2]))
     plan.run()

@@ -119,7 +119,10 @@ def test_steps_of_arrays_are_the_first_batches_of_an_order() -> None:
 
 
 def test_measuring_that_runs_dry_warns_and_says_nothing_of_training() -> None:
-    for call in (lambda: model().evaluate(Loader([1, 3]), steps=5), lambda: float(model().predict(Loader([2]), steps=2).mean())):
+    for call in (
+        lambda: model().evaluate(Loader([1, 3]), steps=5),
+        lambda: float(model().predict(Loader([2]), steps=2).mean()),
+    ):
         with pytest.warns(UserWarning, match=r"ended after \d of \d steps\. Give fewer steps, or"):
             np.testing.assert_allclose(call(), 6.0, rtol=1e-6)
     with pytest.raises(errors.ArgumentError, match="no batch to measure on"):
@@ -129,9 +132,11 @@ def test_measuring_that_runs_dry_warns_and_says_nothing_of_training() -> None:
 def test_what_a_batch_may_not_be() -> None:
     with pytest.raises(errors.ArgumentError, match="got a tuple of 4"):
         model().fit(iter([(1, 2, 3, 4)]), verbose=0)
-    with pytest.raises(errors.ArgumentError, match="leave y out"):
-        model().fit(endless(), np.zeros((5, 1)), verbose=0)
-    with pytest.raises(errors.ArgumentError, match="leave y out"):
+    for extra in ({"y": np.zeros((5, 1))}, {"sample_weight": np.ones(5)}):
+        for call in (model().fit, model().evaluate):
+            with pytest.raises(errors.ArgumentError, match="leave y and sample_weight out"):
+                call(endless(), **extra)
+    with pytest.raises(errors.ArgumentError, match="give validation_data for a held-out part"):
         model().fit(endless(), validation_split=0.5, verbose=0)
 
 
@@ -164,6 +169,21 @@ def test_a_table_is_one_array_or_columns_by_input_name() -> None:
     np.testing.assert_allclose(named.evaluate(table, target), np.abs(want_each).mean(), rtol=1e-6)
 
 
+def test_a_table_of_targets_goes_by_output_name() -> None:
+    x = Input((1,), name="x")
+    made = Model(x, {"once": x * 1.0, "twice": layers.Dense(1, use_bias=False, kernel_initializer="ones")(x) * 2})
+    made.compile(optimizers.SGD(0.0), "mae")
+    data = np.array([[1.0], [2], [5]])
+    y = Table(twice=np.array([1.0, 2, 5]), once=np.array([0.0, 0, 11]))
+    want = [np.abs(data[:, 0] - y.data["once"]).mean(), np.abs(2 * data[:, 0] - y.data["twice"]).mean()]
+    found = made.evaluate(data, y, return_dict=True)
+    np.testing.assert_allclose([found["once_loss"], found["twice_loss"]], want, rtol=1e-6)
+    history = made.fit(data, y, sample_weight=Table(once=np.zeros(3)), verbose=0, validation_data=(data, y)).history
+    assert history["once_loss"] == [0.0]
+    np.testing.assert_allclose(history["val_once_loss"], want[:1], rtol=1e-6)
+    np.testing.assert_allclose(made.fit(iter([(data, y)]), verbose=0).history["loss"], [sum(want)], rtol=1e-6)
+
+
 # validation
 
 
@@ -172,6 +192,26 @@ def test_validation_every_few_epochs() -> None:
     history = model().fit(*batch(1), epochs=5, validation_data=held, validation_freq=2, verbose=0).history
     assert [len(history[k]) for k in ("loss", "val_loss")] == [5, 2]
     np.testing.assert_allclose(history["val_loss"], [33.0, 33.0], rtol=1e-6)
+
+
+def test_validation_at_the_epochs_that_are_listed() -> None:
+    held = batch(11, rows=3)
+    seen: list[int] = []
+    stream = Dataset.from_generator(lambda: seen.append(1) or iter([held]))
+    model().fit(*batch(1), epochs=7, validation_data=stream, validation_freq=[1, 2, 5, 11], verbose=0)
+    assert len(seen) == 3
+
+
+@pytest.mark.parametrize("name", ["steps_per_epoch", "validation_steps", "validation_freq"])
+def test_counts_below_one_are_refused(name: str) -> None:
+    with pytest.raises(errors.ArgumentError, match=f"{name} must be a positive whole number, got 0"):
+        model().fit(*batch(1), validation_data=batch(2), verbose=0, **{name: 0})
+
+
+def test_a_missing_x_says_so() -> None:
+    for call in (model().fit, model().evaluate, model().predict):
+        with pytest.raises(errors.ArgumentError, match="x is None; give arrays for the inputs"):
+            call(None)
 
 
 def test_validation_steps_bound_a_stream_and_arrays() -> None:
@@ -218,6 +258,10 @@ def numbers(count: int = 11) -> Dataset:
     return Dataset.from_arrays(np.arange(count))
 
 
+def rows_of(*lengths: int) -> Dataset:
+    return Dataset.from_generator(lambda: (np.ones(n, int) for n in lengths))
+
+
 def listed(dataset: Dataset) -> list[Any]:
     return [np.asarray(e).tolist() for e in dataset]
 
@@ -235,8 +279,8 @@ CHAINS: list[tuple[str, Callable[[], Dataset], list[Any], int | None]] = [
     ("prefetch", lambda: numbers(7).prefetch(2), list(range(7)), 7),
     ("cache", lambda: numbers(3).cache(), [0, 1, 2], 3),
     ("endless", lambda: numbers(2).repeat().take(5), [0, 1, 0, 1, 0], None),
-    ("padded", lambda: Dataset.from_generator(lambda: (np.ones(n, int) for n in (1, 3, 2))).padded_batch(2, padding_value=7),
-     [[[1, 7, 7], [1, 1, 1]], [[1, 1]]], None),
+    ("padded", lambda: rows_of(1, 3, 2).padded_batch(2, padding_value=7), [[[1, 7, 7], [1, 1, 1]], [[1, 1]]], None),
+    ("padded numbers", lambda: numbers(3).padded_batch(2), [[0, 1], [2]], 2),
 ]  # fmt: skip
 
 
@@ -326,7 +370,7 @@ def test_what_a_dataset_refuses() -> None:
     with pytest.raises(errors.ShapeError, match=r"same number of rows, got \[3, 5\]"):
         Dataset.from_arrays(np.zeros(3), np.zeros(5))
     with pytest.raises(errors.ShapeError, match="use padded_batch"):
-        list(Dataset.from_generator(lambda: (np.ones(n) for n in (2, 3))).batch(2))
+        list(rows_of(2, 3).batch(2))
     with pytest.raises(errors.ArgumentError, match="takes a function that makes a generator"):
         Dataset.from_generator(endless())
     with pytest.raises(errors.LengthError, match="length of this dataset is not known"):

@@ -56,13 +56,15 @@ def _python(*key: Any) -> Any:
 
 
 LOOK_UP = (
-    Case("take", ops.take, (normal(17, 3), integers(0, 17, "b", "t")), taken(0), (Gather,)),
+    Case("take", lambda x, i: ops.take(x, i, 0), (normal(17, 3), integers(0, 17, "b", "t")), taken(0), (Gather,)),
     Case("take/axis", lambda x, i: ops.take(x, i, 1), (normal("b", 17, 3), integers(0, 17, "t")), taken(1)),
     Case("take/last", lambda x, i: ops.take(x, i, -1), (normal("b", 17), integers(0, 17, "t", 2, dtype="int64")),
          taken(1)),
-    Case("take/number", ops.take, (normal(17, 3), integers(0, 17)), taken(0)),
-    Case("take/repeated", lambda x: ops.take(x, np.array([2, 0, 2, 2])), (normal(3, "b"),),
+    Case("take/number", lambda x, i: ops.take(x, i, 0), (normal(17, 3), integers(0, 17)), taken(0)),
+    Case("take/repeated", lambda x: ops.take(x, np.array([2, 0, 2, 2]), 0), (normal(3, "b"),),
          lambda x: np.array([x[2], x[0], x[2], x[2]])),
+    Case("take/flat", ops.take, (normal(2, 3), integers(0, 5, "b", "t")),
+         lambda x, i: np.array([[x[divmod(int(k), 3)] for k in row] for row in i]).reshape(i.shape)),
     Case("AddRows", lambda g, i: apply(AddRows(0, 3), g, i), (normal("b", 2), integers(0, 3, "b")), added(0, 3),
          (AddRows,)),
     Case("AddRows/two", lambda g, i: apply(AddRows(0, 17), g, i), (normal("b", "t", 3), integers(0, 17, "b", "t")),

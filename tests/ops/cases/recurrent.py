@@ -41,7 +41,7 @@ def _counted(h: Any, n: Any, x: Any) -> tuple[Any, Any, Any]:
 
 def _picked(rows: Any, h: Any, i: Any) -> tuple[Any, Any]:
     """Rows of a constant picked by a sequence of integers."""
-    h = h * 0.5 + ops.take(rows, i)
+    h = h * 0.5 + ops.take(rows, i, 0)
     return h, h
 
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from graphkit import ops
 from graphkit.ops.linalg import MatMul
-from graphkit.ops.reduce import ArgMax, Max, Min
+from graphkit.ops.reduce import ArgMax, ArgMin, Max, Min
 from graphkit.ops.shape import Sum
-from tests.ops.cases.case import INTEGER, STEP, Case, apart, booleans, integers, normal
+from tests.ops.cases.case import INTEGER, STEP, Case, apart, away, booleans, integers, normal, whole
 
 
 def over(function: Callable[[list[Any]], Any], *axes: int, keepdims: bool = False) -> Callable[[Any], Any]:
@@ -45,6 +45,14 @@ def _argmax(values: list[float]) -> int:
     return values.index(max(values))
 
 
+def _argmin(values: list[float]) -> int:
+    return values.index(min(values))
+
+
+def _std(values: list[float]) -> float:
+    return math.sqrt(_variance(values))
+
+
 def product(form: str) -> Callable[[Any, Any], Any]:
     return lambda x, y: np.einsum(form, x, y)
 
@@ -68,9 +76,40 @@ REDUCE = (
     Case("max/integers", lambda x: ops.max(x, 1), (integers(-9, 9, "b", 3),), over(max, 1), no_grad=INTEGER),
     Case("min", ops.min, (apart("b", 3),), over(min), (Min,), least=1),
     Case("min/kept", lambda x: ops.min(x, 1, keepdims=True), (apart("b", "t", 3),), over(min, 1, keepdims=True)),
-    Case("argmax", ops.argmax, (apart("b", 3),), over(_argmax, -1), (ArgMax,), no_grad=STEP),
+    Case("argmax", lambda x: ops.argmax(x, -1), (apart("b", 3),), over(_argmax, -1), (ArgMax,), no_grad=STEP),
     Case("argmax/ties", lambda x: ops.argmax(x, 0), (integers(0, 2, "b", 3),), over(_argmax, 0), no_grad=INTEGER,
          least=1),
+    Case("argmax/all", ops.argmax, (apart("b", 3),), over(_argmax), no_grad=STEP, least=1),
+    Case("argmax/kept", lambda x: ops.argmax(x, 1, keepdims=True), (apart("b", 3),), over(_argmax, 1, keepdims=True),
+         no_grad=STEP),
+    Case("argmin", lambda x: ops.argmin(x, -1), (apart("b", 3),), over(_argmin, -1), (ArgMin,), no_grad=STEP),
+    Case("argmin/ties", lambda x: ops.argmin(x, 0), (integers(0, 2, "b", 3),), over(_argmin, 0), no_grad=INTEGER,
+         least=1),
+    Case("std", lambda x: ops.std(x, 1), (normal("b", 3),), over(_std, 1)),
+    Case("std/all", ops.std, (normal(2, 3),), over(_std)),
+    Case("moments", lambda x: ops.moments(x, (1,)), (normal("b", 3),),
+         lambda x: (over(_mean, 1)(x), over(_variance, 1)(x))),
+    Case("moments/kept", lambda x: ops.moments(x, (0, 2), keepdims=True), (normal("t", 3, 2),),
+         lambda x: tuple(over(f, 0, 2, keepdims=True)(x) for f in (_mean, _variance))),
+    Case("count_nonzero", lambda x: ops.count_nonzero(x, 1), (whole(-1, 2, "b", 3),),
+         lambda x: over(lambda v: sum(bool(w) for w in v), 1)(x).astype(np.int32), no_grad=STEP),
+    Case("count_nonzero/booleans", ops.count_nonzero, (booleans("b", 3),), lambda x: over(sum)(x).astype(np.int32),
+         no_grad=INTEGER),
+    Case("norm", ops.norm, (normal("t", 3),), over(lambda v: math.hypot(*v))),
+    Case("norm/two", lambda x: ops.norm(x, 2, -1), (normal("b", 3),), over(lambda v: math.hypot(*v), -1)),
+    Case("norm/one", lambda x: ops.norm(x, 1, 1), (away([0], "b", 3),), over(lambda v: math.fsum(map(abs, v)), 1)),
+    Case("norm/three", lambda x: ops.norm(x, 3, 1, keepdims=True), (away([0], "b", 3),),
+         over(lambda v: math.fsum(abs(w) ** 3 for w in v) ** (1 / 3), 1, keepdims=True)),
+    Case("norm/count", lambda x: ops.norm(x, 0, 1), (whole(-1, 2, "b", 3),), over(lambda v: sum(w != 0 for w in v), 1),
+         no_grad=STEP),
+    Case("norm/largest", lambda x: ops.norm(x, math.inf, 1), (apart("b", 3),), over(lambda v: max(map(abs, v)), 1)),
+    Case("norm/smallest", lambda x: ops.norm(x, -math.inf, 1), (apart("b", 3),), over(lambda v: min(map(abs, v)), 1)),
+    Case("norm/frobenius", lambda x: ops.norm(x, "fro", (1, 2)), (normal("b", 3, 2),),
+         over(lambda v: math.hypot(*v), 1, 2)),
+    Case("norm/column", lambda x: ops.norm(x, 1, (1, 2)), (away([0], "b", 3, 2),),
+         lambda x: over(max, 1)(over(lambda v: math.fsum(map(abs, v)), 1)(x))),
+    Case("norm/row", lambda x: ops.norm(x, -math.inf, (1, 2), keepdims=True), (away([0], "b", 3, 2),),
+         lambda x: over(min, 1, 2, keepdims=True)(over(lambda v: math.fsum(map(abs, v)), 2, keepdims=True)(x))),
     Case("all", lambda x: ops.all(x, 1), (booleans("b", 3),), over(all, 1), no_grad=INTEGER),
     Case("any", lambda x: ops.any(x, 1), (booleans("b", 3),), over(any, 1), no_grad=INTEGER),
     Case("any/kept", lambda x: ops.any(x, keepdims=True), (booleans("b", 3),), over(any, keepdims=True),

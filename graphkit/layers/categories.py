@@ -1,0 +1,218 @@
+"""Numbers as categories: CategoryEncoding, Discretization, IntegerLookup."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from graphkit import ops
+from graphkit.core.dtypes import Array, is_float
+from graphkit.core.errors import ArgumentError, StateError
+from graphkit.core.op import apply, spec_of
+from graphkit.layers.layer import Layer
+from graphkit.layers.scaling import batches
+from graphkit.ops.lookup import WholeNumbers, count_not_above
+
+MODES = ("int", "one_hot", "multi_hot", "count")
+
+
+class Encoding(Layer):
+    """What they share: the form in which a category is given.
+
+    "int": its number, as x; "one_hot": 1 at its place, (b, t) -> (b, t, n), (b, 1) -> (b, n); "multi_hot": 1 where it
+    is among those of the row, (b, t) -> (b, n); "count": how often it is.
+    """
+
+    modes: ClassVar[tuple[str, ...]] = MODES
+
+    def __init__(self, output_mode: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if output_mode not in self.modes:
+            raise ArgumentError(f"{type(self).__name__}: output_mode is one of {self.modes}, got {output_mode!r}")
+        self.output_mode = output_mode
+
+    def encoded(self, ids: Any, n: int, weights: Any = None) -> Any:
+        """Ids in [0, n) in the form that is wanted."""
+        if self.output_mode == "int":
+            return ids
+        hot = ops.one_hot(ids, n, self.dtype)
+        if self.output_mode == "one_hot":
+            return ops.squeeze(hot, -2) if spec_of(hot).rank > 2 and spec_of(hot).dims[-2] == 1 else hot
+        if spec_of(hot).rank < 2 or spec_of(ids).rank == 1:
+            return hot
+        if self.output_mode == "multi_hot":
+            return ops.minimum(ops.sum(hot, -2), 1.0)
+        return ops.sum(hot if weights is None else hot * ops.expand_dims(ops.cast(weights, self.dtype), -1), -2)
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        return None
+
+
+class CategoryEncoding(Encoding):
+    """Whole numbers in [0, num_tokens) as vectors of that size; see `Encoding`. RangeError for one outside.
+
+    count_weights: what each counts for, with "count".
+    """
+
+    whole_numbers = True
+    modes = MODES[1:]
+
+    def __init__(self, num_tokens: int, output_mode: str = "multi_hot", sparse: bool = False, **kwargs: Any) -> None:
+        super().__init__(output_mode, **kwargs)
+        if not isinstance(num_tokens, int) or num_tokens < 1 or sparse:
+            raise ArgumentError(
+                f"CategoryEncoding: num_tokens must be a positive whole number, got {num_tokens!r}, and sparse is False"
+            )
+        self.num_tokens = num_tokens
+
+    def call(self, inputs: Any, count_weights: Any = None) -> Any:
+        if count_weights is not None and self.output_mode != "count":
+            raise ArgumentError(f"CategoryEncoding: count_weights need output_mode 'count', not {self.output_mode!r}")
+        ids = apply(WholeNumbers(), inputs) if is_float(spec_of(inputs).dtype) else inputs
+        known = ops.take(np.arange(self.num_tokens), ids)
+        return self.encoded(known, self.num_tokens, count_weights)
+
+
+class Discretization(Encoding):
+    """The bin of each number: how many boundaries are not above it; see `Encoding` for its form.
+
+    The boundaries are given, or learnt by `adapt`, which makes num_bins of about equal weight, to within epsilon.
+    """
+
+    def __init__(
+        self, bin_boundaries: Sequence[float] | None = None, num_bins: int | None = None, epsilon: float = 0.01,
+        output_mode: str = "int", sparse: bool = False, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(output_mode, **kwargs)
+        if (bin_boundaries is None) == (num_bins is None) or sparse:
+            raise ArgumentError("Discretization takes bin_boundaries or num_bins, one of them, and sparse is False")
+        self.bin_boundaries = None if bin_boundaries is None else sorted(float(b) for b in bin_boundaries)
+        self.num_bins, self.epsilon = num_bins, epsilon
+
+    def adapt(self, data: Any) -> None:
+        """Learns the boundaries from an array, or from batches; what it knew before is forgotten."""
+        if self.num_bins is None:
+            raise ArgumentError(f"{self.name}: bin_boundaries were given, so there is nothing to adapt")
+        summary = np.zeros((2, 0), np.float32)
+        for array in batches(data):
+            merged = np.concatenate((_summary(array.astype(np.float32), self.epsilon), summary), axis=1)
+            summary = _compressed(merged[:, np.argsort(merged[0])], self.epsilon)
+        if not summary.size:
+            raise ArgumentError(f"{self.name}: adapt needs at least one number")
+        self.bin_boundaries = [float(b) for b in _compressed(summary, 1.0 / self.num_bins)[0, :-1]]
+
+    def get_config(self) -> dict[str, Any]:
+        learnt = {} if self.bin_boundaries is None else {"bin_boundaries": self.bin_boundaries, "num_bins": None}
+        return {**super().get_config(), **learnt}
+
+    def call(self, inputs: Any) -> Any:
+        if self.bin_boundaries is None:
+            raise StateError(f"{self.name} has no boundaries yet; call adapt(data) first, or give bin_boundaries")
+        boundaries = np.asarray(self.bin_boundaries, np.float32)
+        return self.encoded(count_not_above(inputs, boundaries), len(boundaries) + 1)
+
+
+def _summary(values: Array, epsilon: float) -> Array:
+    """About 1 / epsilon of the numbers in order, evenly apart, and the weight of each.    -> (2, n)"""
+    step = values.size * epsilon
+    kept = np.sort(values.reshape(-1))[int(step) :: int(max(step, 1))]
+    return np.stack([kept, np.ones_like(kept) * max(step, 1)])
+
+
+def _compressed(summary: Array, epsilon: float) -> Array:
+    """A summary of 1 / epsilon numbers at even shares of the weight, on straight lines between those there are."""
+    if summary.shape[1] * epsilon < 1:
+        return summary
+    shares = epsilon + np.arange(0.0, 1.0, epsilon)
+    total = summary[1].cumsum()
+    numbers = np.interp(shares, total / total[-1], summary[0])
+    weights = np.diff(np.interp(shares, total / total[-1], total), prepend=0.0)
+    return np.stack((numbers, weights)).astype(np.float32)
+
+
+class IntegerLookup(Encoding):
+    """The place of each whole number in a vocabulary; see `Encoding` for its form.
+
+    Places: that of mask_token, where there is one; num_oov_indices for numbers that are not in the vocabulary, where
+    number x has x mod num_oov_indices; then the vocabulary in order. It is given, or learnt by `adapt`: the most
+    frequent numbers first. With `invert` the numbers of places.
+    """
+
+    whole_numbers = True
+
+    def __init__(
+        self, max_tokens: int | None = None, num_oov_indices: int = 1, mask_token: int | None = None,
+        oov_token: int = -1, vocabulary: Sequence[int] | None = None, vocabulary_dtype: str = "int64",
+        invert: bool = False, output_mode: str = "int", sparse: bool = False, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(output_mode, **kwargs)
+        if num_oov_indices < 0 or sparse or (invert and output_mode != "int"):
+            raise ArgumentError(
+                "IntegerLookup: num_oov_indices is not negative, sparse is False, invert goes with output_mode 'int'"
+            )
+        self.max_tokens, self.num_oov_indices = max_tokens, num_oov_indices
+        self.mask_token, self.oov_token, self.invert = mask_token, oov_token, invert
+        self.vocabulary = None if vocabulary is None else self._checked([int(v) for v in vocabulary])
+
+    def _checked(self, numbers: list[int]) -> list[int]:
+        """Without the special tokens, should they stand in front. ArgumentError for a number that stands twice."""
+        for token in (self.mask_token, self.oov_token if self.num_oov_indices else None):
+            if token is not None and numbers and numbers[0] == token:
+                numbers = numbers[1:]
+        if len({*numbers}) < len(numbers):
+            raise ArgumentError("IntegerLookup: a number stands twice in the vocabulary")
+        if self.max_tokens is not None and self.offset + len(numbers) > self.max_tokens:
+            raise ArgumentError(
+                f"IntegerLookup: a vocabulary of {len(numbers)} and {self.offset} special tokens are more than "
+                f"max_tokens {self.max_tokens}"
+            )
+        return numbers
+
+    @property
+    def offset(self) -> int:
+        """How many places stand before the vocabulary."""
+        return self.num_oov_indices + (self.mask_token is not None)
+
+    def vocabulary_size(self) -> int:
+        """How many places there are."""
+        return self.offset + len(self.vocabulary or ())
+
+    def get_vocabulary(self, include_special_tokens: bool = True) -> list[int]:
+        """The number of each place."""
+        special = [] if self.mask_token is None else [self.mask_token]
+        special += [self.oov_token] * self.num_oov_indices
+        return [*(special if include_special_tokens else ()), *(self.vocabulary or ())]
+
+    def adapt(self, data: Any) -> None:
+        """Learns the vocabulary from an array, or from batches: by frequency, the larger of equals first."""
+        arrays = [np.asarray(array, np.int64).reshape(-1) for array in batches(data)]
+        numbers, counts = np.unique(np.concatenate([np.zeros(0, np.int64), *arrays]), return_counts=True)
+        order = np.lexsort((numbers, counts))[::-1]
+        found = [int(v) for v in numbers[order] if v not in (self.mask_token, self.oov_token)]
+        self.vocabulary = self._checked(found[: None if self.max_tokens is None else self.max_tokens - self.offset])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "vocabulary": self.vocabulary}
+
+    def call(self, inputs: Any) -> Any:
+        if self.vocabulary is None:
+            raise StateError(f"{self.name} has no vocabulary yet; call adapt(data) first, or give one")
+        x = apply(WholeNumbers(), inputs) if is_float(spec_of(inputs).dtype) else ops.cast(inputs, "int64")
+        if self.invert:
+            return ops.take(np.asarray(self.get_vocabulary(), np.int64), x)
+        first, masks = self.offset, int(self.mask_token is not None)
+        unknown = self.num_oov_indices
+        places = x - x // unknown * unknown + masks if unknown else x * 0 + self.vocabulary_size()
+        if self.vocabulary:
+            numbers = np.asarray(self.vocabulary, np.int64)
+            order = np.argsort(numbers)
+            near = ops.maximum(count_not_above(x, numbers[order]) - 1, 0)
+            there = ops.equal(ops.take(numbers[order], near), x)
+            places = ops.where(there, ops.take(order + first, near), places)
+        if self.mask_token is not None:
+            places = ops.where(ops.equal(x, self.mask_token), 0, places)
+        if not unknown:
+            places = ops.take(np.arange(self.vocabulary_size()), places)
+        return self.encoded(places, self.vocabulary_size())
