@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from graphkit import Input, Model, layers, utils
+from examples.vae import VAE, build_decoder, build_encoder
+from graphkit import Input, Model, layers, optimizers, utils
 
 RNG = np.random.default_rng(4)
 X, Y = RNG.normal(size=(23, 5)), RNG.normal(size=(23, 3))
@@ -46,3 +47,10 @@ def tickets() -> tuple[Model, Any, Any]:
          "tags": RNG.random((rows, 13))}  # fmt: skip
     y = {"priority": RNG.random((rows, 1)), "department": np.eye(4)[RNG.integers(0, 4, rows)]}
     return model, x, y
+
+
+def pictures() -> tuple[Model, Any, Any]:
+    """A variational autoencoder with a training step of its own."""
+    model = VAE(build_encoder(), build_decoder())
+    model.compile(optimizers.Adam())
+    return model, RNG.random((16 * 20, 28, 28, 1), np.float32), None

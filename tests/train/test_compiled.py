@@ -12,7 +12,9 @@ import pytest
 
 from graphkit import Input, Model, callbacks, layers, ops, utils
 from graphkit.core import op as core_op
-from tests.train.models import X, Y, digits, mlp, tickets
+from tests.train.models import X, Y, digits, mlp, pictures, tickets
+
+BATCH = {digits: 128, tickets: 32, pictures: 16}
 
 KILOBYTE = 1024
 
@@ -84,7 +86,7 @@ def test_dropout_differs_each_step_and_is_off_in_inference() -> None:
     assert not np.array_equal(model(ones, training=True), model(ones, training=True))
 
 
-@pytest.mark.parametrize("made", [digits, tickets])
+@pytest.mark.parametrize("made", [digits, tickets, pictures])
 def test_a_step_calls_no_python_of_the_graph(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     model, x, y = made()
     counts = {"apply": 0, "infer": 0, "vjp": 0, "train_step": 0}
@@ -111,13 +113,13 @@ def test_a_step_calls_no_python_of_the_graph(made: Any, monkeypatch: pytest.Monk
     before: list[dict[str, int]] = []
     after: list[dict[str, int]] = []
     watch = AtBatch(lambda: before.append(dict(counts)), lambda: after.append(dict(counts)))
-    model.fit(x, y, batch_size=len(y if made is digits else y["priority"]) // 20, verbose=0, callbacks=[watch])
+    model.fit(x, y, batch_size=BATCH[made], verbose=0, callbacks=[watch])
     assert watch.steps == 18
     assert all(counts.values()), "the first step calls them all"
     assert before == after == [before[0]] * 18
 
 
-@pytest.mark.parametrize("made", [digits, tickets])
+@pytest.mark.parametrize("made", [digits, tickets, pictures])
 def test_a_step_makes_no_large_array(made: Any) -> None:
     model, x, y = made()
     peaks: list[int] = []
@@ -134,7 +136,7 @@ def test_a_step_makes_no_large_array(made: Any) -> None:
 
     with np.errstate():
         np.setbufsize(256)  # else NumPy's own three casting buffers of 32 kB are what is seen
-        model.fit(x, y, batch_size=128 if made is digits else 32, verbose=0, callbacks=[AtBatch(begin, end)])
+        model.fit(x, y, batch_size=BATCH[made], verbose=0, callbacks=[AtBatch(begin, end)])
     assert len(peaks) == 18
     assert max(peaks) < 64 * KILOBYTE
 
