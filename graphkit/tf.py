@@ -1,8 +1,6 @@
 """TensorFlow's names for what the lecture's listings write, so that they run with only their import lines changed.
 
-    from graphkit import tf
-    import graphkit as keras
-    from graphkit import layers
+Write `from graphkit import tf`, `import graphkit as keras`, `from graphkit import layers`.
 """
 
 import graphkit as keras

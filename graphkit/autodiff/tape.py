@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from graphkit.core import tree
-from graphkit.core.context import changed, drop_recorder, push_recorder
+from graphkit.core.context import changed, current, drop_recorder, push_recorder
 from graphkit.core.dtypes import is_float
 from graphkit.core.errors import ArgumentError, DtypeError, GradientError, ShapeError
 from graphkit.core.op import Value, spec_of
@@ -74,8 +74,9 @@ class GradientTape:
         recording = self._recording
         recording.paused, before = not self.persistent, recording.paused
         try:
-            with changed(masks=False):
-                seeds = self._seeds(tree.leaves(target), output_gradients)
+            targets = tree.leaves(target)
+            with changed(masks=False, trace=_trace(targets)):
+                seeds = self._seeds(targets, output_gradients)
                 backward(list(recording.records), seeds, recording.tracked)
                 found = [self._of(s, seeds, unconnected_gradients) for s in tree.leaves(sources)]
         finally:
@@ -147,6 +148,13 @@ class GradientTape:
             if part is not None:
                 total = part if total is None else added(total, part)
         return zeros_like(source) if total is None and unconnected == "zero" else total
+
+
+def _trace(targets: Sequence[Any]) -> Any:
+    """Who reads the formulas: the trace, or where symbols are outside one their recorder, so variables stay leaves."""
+    trace = current().trace
+    found = [t.interpreter for t in targets if isinstance(t, Value) and t.interpreter is not None]
+    return found[0] if trace is None and found else trace
 
 
 def _seed(target: Any, cotangent: Any) -> Any:

@@ -176,9 +176,9 @@ class Op:
             raise ExportError(f"{self.name} has no ONNX form")
         b.node(self.onnx_type, ins, outs)
 
-    def call(self, *inputs: Any) -> Any:
-        """What replaying a recorded call does; a layer's call overrides it."""
-        return apply(self, *inputs)
+    def call(self, *inputs: Any) -> tuple[Any, ...]:
+        """What replaying a recorded call does: all outputs, private ones too; a layer's call overrides it."""
+        return apply_all(self, *inputs)
 
     def mask(self, ins: tuple[Any, ...], out: Value) -> Value | None:
         """The mask of the output: the masks of the inputs whose first two axes the output keeps."""
@@ -243,15 +243,20 @@ def apply(op: Op, *inputs: Any) -> Any:
     Plain arrays and eager values evaluate; a live tape notes the call; a symbol records a node.
     Gives the public outputs: one value, or a tuple where the op has several.
     """
+    outs = apply_all(op, *inputs)
+    return outs[0] if op.outputs == 1 else outs[: op.outputs]
+
+
+def apply_all(op: Op, *inputs: Any) -> tuple[Value, ...]:
+    """The same with all outputs, the private ones behind."""
     context = current()
     ins, outs = _interpreter(op, inputs, context.trace).process(op, inputs)
     for recorder in context.recorders:
         recorder.note(op, ins, outs)
-    public = outs[: op.outputs]
     if context.masks and any(getattr(value, "mask", None) is not None for value in ins):
-        for value in public:
+        for value in outs[: op.outputs]:
             value.mask = op.mask(ins, value)
-    return public[0] if op.outputs == 1 else public
+    return outs
 
 
 def run_forward(op: Op, arrays: Sequence[Array]) -> tuple[Array, ...]:

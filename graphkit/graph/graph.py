@@ -52,6 +52,5 @@ def replay(nodes: Sequence[Node], values: dict[int, Any]) -> None:
     """Calls the nodes again on other values: `values` maps the id of a symbol to what stands for it."""
     for node in nodes:
         inputs = [values.get(id(x), x) for x in node.inputs]
-        results = node.op.call(*inputs)
-        for symbol, value in zip(node.outputs, results if isinstance(results, tuple) else (results,), strict=False):
+        for symbol, value in zip(node.outputs, node.op.call(*inputs), strict=False):
             values[id(symbol)] = value

@@ -15,7 +15,7 @@ import numpy as np
 
 import graphkit
 from graphkit.core.context import current
-from graphkit.core.errors import ArgumentError, GraphkitError, TraceError, located
+from graphkit.core.errors import ArgumentError, GraphkitError, StateError, TraceError, located
 from graphkit.core.op import Op, Value, infer_all, origin_of, spec_of
 from graphkit.core.spec import Spec, show
 from graphkit.ops.operators import Operators, Tensor
@@ -138,6 +138,17 @@ class Recorder:
         except GraphkitError as error:
             raise located(error, "/".join(current().scope)) from None
         return tuple(inputs), Node(op, inputs, specs).outputs
+
+    def read(self, variable: Any) -> Any:
+        """The variable: its reads are leaves."""
+        return variable
+
+    def assign(self, variable: Any, value: Any) -> None:
+        """Raises StateError: a graph of symbols keeps no state but that of its layers."""
+        raise StateError(
+            f"{user_line()}: variable {variable.path!r} is assigned while a tape notes calls on symbols; what a model "
+            "does to its state happens in the call of a layer or in train_step"
+        )
 
 
 RECORD = Recorder()

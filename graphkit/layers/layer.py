@@ -20,7 +20,7 @@ from graphkit.core.dtypes import as_dtype, default_float, is_float
 from graphkit.core.errors import ArgumentError, GraphkitError, StateError, located
 from graphkit.core.op import Value, apply, spec_of
 from graphkit.core.reverse import Alias
-from graphkit.graph.symbol import Symbol, user_line
+from graphkit.graph.symbol import RECORD, Symbol, user_line
 from graphkit.layers import regularizers
 from graphkit.layers.call import Calls, record
 from graphkit.layers.identifiers import snake_case
@@ -107,8 +107,14 @@ class Layer(State):
         args, kwargs = self._operands(args), self._operands(kwargs)
         context = current()
         symbolic = any(isinstance(x, Symbol) for x in tree.leaves((args, kwargs)))
-        if symbolic and context.trace is None and not context.recorders:
-            return record(self, args, kwargs)
+        if symbolic and context.trace in (None, RECORD):
+            if not context.recorders:
+                with changed(trace=None):
+                    return record(self, args, kwargs)
+            with changed(trace=RECORD):
+                outputs = self.run(args, kwargs)
+            self.forget_losses()
+            return outputs
         return self.run(args, kwargs)
 
     def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from graphkit.core import tree
+from graphkit.core.context import changed
 from graphkit.core.errors import ArgumentError
-from graphkit.graph.symbol import Symbol
+from graphkit.graph.symbol import RECORD, Symbol
 from graphkit.layers.call import LayerCall
 from graphkit.layers.input import InputLayer
 from graphkit.layers.layer import Layer
@@ -40,8 +41,9 @@ def _clone(model: Any, made: dict[int, Any]) -> Any:
             results = tree.leaves(_layer(node.op.layer, made)(*args, **kwargs))
             results += [x.mask for x in results if x.mask is not None]
         else:
-            result = node.op.call(*(values[id(x)] if id(x) in values else _variable(x, made) for x in node.inputs))
-            results = list(result) if isinstance(result, tuple) else [result]
+            inputs = [values[id(x)] if id(x) in values else _variable(x, made) for x in node.inputs]
+            with changed(trace=RECORD):
+                results = node.op.call(*inputs)
         for symbol, value in zip(node.outputs, results, strict=False):
             values[id(symbol)] = value
     inputs = tree.mapped(lambda s: values[id(s)], graph.inputs)

@@ -22,10 +22,10 @@ def weight_names(model: Any) -> dict[int, str]:
 
     def visit(layer: State, path: tuple[str, ...]) -> None:
         for variable in layer.own_weights():
-            name = "/".join((*path, variable.name))
-            number = 1
+            stem = "/".join((*path, variable.name)) if path or model.functional is None else variable.path
+            name, number = stem, 1
             while name in taken:
-                name = "/".join((*path, f"{variable.name}_{number}"))
+                name = f"{stem}_{number}"
                 number += 1
             if id(variable) not in found:
                 taken.add(name)

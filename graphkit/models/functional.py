@@ -6,13 +6,14 @@ from collections import Counter
 from typing import Any
 
 from graphkit.core import tree
+from graphkit.core.context import changed
 from graphkit.core.dimension import Dimension
 from graphkit.core.dtypes import is_float
 from graphkit.core.errors import ArgumentError, GraphkitError, ShapeError, located
 from graphkit.core.op import Value, apply, spec_of
 from graphkit.core.spec import Spec, show
 from graphkit.graph.graph import nodes_between, replay
-from graphkit.graph.symbol import Node, Symbol
+from graphkit.graph.symbol import RECORD, Node, Symbol
 from graphkit.layers.call import LayerCall
 from graphkit.layers.input import Input
 from graphkit.layers.layer import Layer
@@ -107,7 +108,8 @@ def _from_inner(inputs: Any, outputs: Any) -> tuple[Any, Any]:
     nodes, missing = nodes_between(given, ends)
     if missing:
         raise ArgumentError(f"the outputs depend on {missing[0].name!r}, which is not among the model's inputs")
-    replay(nodes, values)
+    with changed(trace=RECORD):
+        replay(nodes, values)
     for node in nodes:
         if isinstance(node.op, LayerCall):
             node.op.layer._calls.take_back()
