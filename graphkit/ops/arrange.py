@@ -118,7 +118,7 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: Any = N
         if mode == "constant":
             found = pad_axis(found, before, behind, axis)
             inside = inside if inside is None else pad_axis(inside, before, behind, axis)
-        else:
+        elif before or behind:
             found = _mirrored(found, before, behind, axis, 1 if mode == "reflect" else 0)
     return found if inside is None else where(inside, found, constant_values)
 

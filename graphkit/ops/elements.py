@@ -162,8 +162,8 @@ def _flat_places(indices: Any, sizes: Sequence[Any]) -> Any:
     return reshape(place, -1)
 
 
-def _as_rows(updates: Any, sizes: Sequence[Any], depth: int) -> Any:
-    return reshape(updates, (-1, *sizes[depth:]))
+def _as_rows(x: Any, rows: Size, dims: Sequence[Any]) -> Any:
+    return apply(Reshape((rows, *dims)), x)
 
 
 def scatter(indices: Any, values: Any, shape: Sequence[Any]) -> Any:
@@ -171,18 +171,18 @@ def scatter(indices: Any, values: Any, shape: Sequence[Any]) -> Any:
     indices, values, sizes = as_value(indices), as_value(values), [getattr(n, "size_of", n) for n in shape]
     places = _flat_places(indices, sizes)
     depth = int(spec_of(indices).shape[-1] or 0)
-    found = apply(AddRows(0, count(sizes[:depth])), _as_rows(values, sizes, depth), places)
+    found = apply(AddRows(0, count(sizes[:depth])), _as_rows(values, spec_of(places).size, sizes[depth:]), places)
     return apply(Reshape(tuple(sizes)), found)
 
 
 def scatter_update(inputs: Any, indices: Any, updates: Any) -> Any:
     """x with the values at the coordinates replaced; of equal ones the last counts.    x, (m, k), (m, ...) -> x"""
     x, updates = promote(inputs, updates)
-    indices, sizes = as_value(indices), shape(x)
-    places = _flat_places(indices, sizes)
+    indices, dims = as_value(indices), spec_of(x).dims
+    places = _flat_places(indices, shape(x))
     depth = int(spec_of(indices).shape[-1] or 0)
-    rows = apply(ScatterRows(), _as_rows(x, sizes, depth), places, _as_rows(updates, sizes, depth))
-    return apply(Reshape(spec_of(x).dims), rows)
+    old, new = _as_rows(x, count(dims[:depth]), dims[depth:]), _as_rows(updates, spec_of(places).size, dims[depth:])
+    return apply(Reshape(dims), apply(ScatterRows(), old, places, new))
 
 
 def slice(inputs: Any, start_indices: Any, shape: Sequence[Any]) -> Any:

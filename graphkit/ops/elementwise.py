@@ -340,7 +340,7 @@ def isinf(x: Any) -> Any:
 def isfinite(x: Any) -> Any:
     """Whether x is a number and not infinite: x - x = 0"""
     x = as_float(x)
-    return equal(x - x, 0.0)
+    return equal(subtract(x, x), 0.0)
 
 
 def where(condition: Any, x1: Any, x2: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from graphkit.core.dimension import Dimension, Size, floor_divide
-from graphkit.core.dtypes import Array, as_dtype, is_float
+from graphkit.core.dtypes import Array, as_dtype, is_float, is_scalar
 from graphkit.core.errors import ArgumentError, DtypeError, RangeError, ShapeError
 from graphkit.core.op import Builder, Op, Value, apply, spec_of
 from graphkit.core.spec import Spec, axis_of, show
@@ -208,7 +208,8 @@ def one_hot(x: Any, num_classes: int, dtype: Any = None) -> Any:
 def arange(start: Any, stop: Any = None, step: float = 1, dtype: Any = None) -> Any:
     """start, start + step, ... below stop; from 0 where one bound is given. Bounds may be free sizes of `shape`."""
     start, stop = (0, start) if stop is None else (start, stop)
-    if float in map(type, (start, stop, step)) and step and not any(isinstance(s, Value) for s in (start, stop)):
+    given = (start, stop, step)
+    if all(map(is_scalar, given)) and any(isinstance(s, float) for s in given) and step:
         return arange(max(math.ceil((stop - start) / step), 0), dtype=as_dtype(dtype)) * step + start
     sizes = [getattr(bound, "size_of", bound) for bound in (start, stop)]
     if not all(isinstance(s, int | Dimension) for s in sizes) or not isinstance(step, int) or step == 0:

@@ -15,7 +15,7 @@ from graphkit.core.op import Builder, Op, Value, apply, spec_of
 from graphkit.core.spec import Spec, axis_of, show
 from graphkit.ops.compare import equal, not_equal
 from graphkit.ops.convert import as_float, as_value, cast
-from graphkit.ops.elementwise import absolute, exp, log, power, sqrt, where
+from graphkit.ops.elementwise import absolute, exp, log, power, sqrt, square, where
 from graphkit.ops.shape import Reshape, SizeOf, Sum, fill
 
 Axis = int | Sequence[int] | None
@@ -188,7 +188,7 @@ def norm(x: Any, ord: float | str | None = None, axis: Axis = None, keepdims: bo
     x = as_float(x)
     axes = axes_of(x, axis)
     if ord is None or (ord == "fro" and len(axes) == 2) or (ord == 2 and len(axes) == 1):
-        return _root(sum(x * x, axis, keepdims), 2)
+        return _root(sum(square(x), axis, keepdims), 2)
     if isinstance(ord, str) or len(axes) > 2 or (len(axes) == 2 and ord not in (1, -1, math.inf, -math.inf)):
         raise ArgumentError(f"norm: ord {ord!r} over {len(axes)} axes is not one of those computed without eigenvalues")
     size = absolute(x)
@@ -242,11 +242,13 @@ def _place(op: Callable[[int], Op], x: Any, axis: int | None, keepdims: bool) ->
 
 
 def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    """log(sum(exp(x))), shifted by the largest element so that it does not overflow"""
+    """log(sum(exp(x))), shifted by the largest element so that it does not overflow; -inf has the gradient 0"""
     x = as_float(x)
     top = reduced(Max, x, axis, True)
     finite = where(equal(top - top, 0.0), top, 0.0)
-    total = log(sum(exp(x - finite), axis, True)) + finite
+    total = sum(exp(x - finite), axis, True)
+    none = equal(total, 0.0)
+    total = where(none, -math.inf, log(where(none, 1.0, total)) + finite)
     if keepdims:
         return total
     axes = axes_of(x, axis)

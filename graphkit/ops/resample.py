@@ -59,11 +59,12 @@ class View:
             return found
         return where(self.upright(equal(there, seen)), found, np.asarray(self.fill, spec_of(found).dtype))
 
+    def numbers(self, places: Any) -> Any:
+        """Whole numbers in the dtype of x."""
+        return cast(as_value(places), spec_of(self.x).dtype)
+
     def upright(self, vector: Any) -> Any:
-        """A vector that lies along the axis, in the dtype of x where it is one of numbers."""
-        vector = as_value(vector)
-        if spec_of(vector).dtype.kind != "b":
-            vector = cast(vector, spec_of(self.x).dtype)
+        """A vector that lies along the axis."""
         return reshape(vector, (-1, *[1] * (spec_of(self.x).rank - 1 - self.axis)))
 
 
@@ -94,8 +95,8 @@ def resample(
     rest = places - below * (2 * size)
     if interpolation == "bilinear":
         first = view.taken(below)
-        return first + (view.taken(below + 1) - first) * view.upright(rest / (2.0 * size))
-    return _cubic(view, below, (rest * (2 * STEPS) + 2 * size) // (4 * size) / STEPS)
+        return first + (view.taken(below + 1) - first) * view.upright(view.numbers(rest) / (2.0 * size))
+    return _cubic(view, below, view.numbers((rest * (2 * STEPS) + 2 * size) // (4 * size)) / float(STEPS))
 
 
 def _cubic(view: View, below: Any, along: Any) -> Any:
@@ -105,7 +106,7 @@ def _cubic(view: View, below: Any, along: Any) -> Any:
     for step in (-1, 0, 1, 2):
         away = along - step if step <= 0 else step - along
         there = equal(_within(below + step, view.length), below + step)
-        weight = where(there, cast(as_value(_keys(away, step in (0, 1))), spec_of(view.x).dtype), 0.0)
+        weight = where(there, _keys(away, step in (0, 1)), 0.0)
         total = total + view.taken(below + step) * view.upright(weight)
         sums = sums + weight
     return total / view.upright(sums)

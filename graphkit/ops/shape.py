@@ -357,14 +357,17 @@ def expand_dims(x: Any, axis: int) -> Any:
     return apply(Reshape(tuple(dims)), x)
 
 
-def squeeze(x: Any, axis: int) -> Any:
-    """x without its axis of size 1."""
+def squeeze(x: Any, axis: int | Sequence[int] | None = None) -> Any:
+    """x without its axes of size 1; all of them where none is given, for which no size may be free."""
     x = as_value(x)
-    dims = list(spec_of(x).dims)
-    gone = dims.pop(axis_of(axis, len(dims)))
-    if gone != 1:
-        raise ShapeError(f"cannot squeeze axis {axis} of {show(spec_of(x).dims)}: its size is not 1")
-    return apply(Reshape(tuple(dims)), x)
+    dims = spec_of(x).dims
+    if axis is None and _free(spec_of(x)):
+        raise ShapeError(f"squeeze of {show(dims)} needs the axes: a free size may be 1")
+    asked = [i for i, d in enumerate(dims) if d == 1] if axis is None else [axis] if isinstance(axis, int) else axis
+    axes = [axis_of(a, len(dims)) for a in asked]
+    if any(dims[a] != 1 for a in axes):
+        raise ShapeError(f"cannot squeeze axis {axis} of {show(dims)}: its size is not 1")
+    return apply(Reshape(tuple(d for i, d in enumerate(dims) if i not in axes)), x)
 
 
 def stack(xs: Sequence[Any], axis: int = 0) -> Any:
@@ -372,10 +375,13 @@ def stack(xs: Sequence[Any], axis: int = 0) -> Any:
     return concatenate([expand_dims(x, axis) for x in xs], axis)
 
 
-def flip(x: Any, axis: int) -> Any:
-    """x with the order along `axis` reversed."""
+def flip(x: Any, axis: int | Sequence[int] | None = None) -> Any:
+    """x with the order along `axis` reversed, along each axis where none is given."""
     x = as_value(x)
-    return apply(Flip(axis_of(axis, spec_of(x).rank)), x)
+    rank = spec_of(x).rank
+    for a in range(rank) if axis is None else [axis] if isinstance(axis, int) else axis:
+        x = apply(Flip(axis_of(a, rank)), x)
+    return x
 
 
 def shape(x: Any) -> tuple[Any, ...]:

@@ -37,7 +37,7 @@ class TopK(Op):
 
     def infer(self, x: Spec) -> tuple[Spec, Spec]:
         size = x.dims[self.axis]
-        if isinstance(size, int) and isinstance(self.k, int) and not 0 < self.k <= size:
+        if isinstance(size, int) and isinstance(self.k, int) and not 0 <= self.k <= size:
             raise ShapeError(f"cannot take the first {self.k} along axis {self.axis} of {show(x.dims)}")
         found = x.with_dims((*x.dims[: self.axis], self.k, *x.dims[self.axis + 1 :]))
         return found, found.with_dtype("int64")

@@ -11,7 +11,7 @@ import numpy as np
 from graphkit.core.op import Builder, Op, spec_of
 from graphkit.ops.compare import equal, greater, greater_equal, less, logical_and
 from graphkit.ops.convert import cast, promote_float
-from graphkit.ops.elementwise import absolute, isinf, log, reciprocal, sqrt, unary_float, where
+from graphkit.ops.elementwise import absolute, isinf, log, reciprocal, sqrt, subtract, unary_float, where
 from graphkit.ops.nn import softplus
 from graphkit.ops.pointwise import Unary
 
@@ -194,7 +194,7 @@ def arctan2(x1: Any, x2: Any) -> Any:
 def logaddexp(x1: Any, x2: Any) -> Any:
     """log(e^x + e^y)    d/dx = sigmoid(x - y), d/dy = sigmoid(y - x)"""
     x, y = promote_float(x1, x2)
-    difference = where(logical_and(equal(x, y), isinf(x)), 0.0, y - x)
+    difference = where(logical_and(equal(x, y), isinf(x)), 0.0, subtract(y, x))
     return where(greater_equal(x, y), x + softplus(difference), y + softplus(-difference))
 
 

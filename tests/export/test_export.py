@@ -237,6 +237,6 @@ def test_where_it_may_not_be_written(tmp_path: Path) -> None:
 
     with pytest.raises(
         errors.ExportError,
-        match="'own' is a subclass and was never called, .*; call it on data, or give export input_signature",
+        match=r"'own' is a subclass and was never called, .*; call it on data, or give export input_signature",
     ):
         Own(name="own").export(tmp_path / "model.onnx")

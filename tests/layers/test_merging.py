@@ -111,4 +111,4 @@ def test_an_equation_that_does_not_fit_is_named() -> None:
     with pytest.raises(ArgumentError, match="no letter stands twice"):
         ops.einsum("aab->b", X)
     with pytest.raises(ArgumentError, match="whole numbers or sizes"):
-        ops.arange(0.5, 3)
+        ops.arange(0.5, X)

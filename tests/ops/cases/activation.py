@@ -38,6 +38,24 @@ def _softmax(x: np.ndarray, axis: int = -1) -> np.ndarray:
     return np.moveaxis(found, -1, axis)
 
 
+def _sparsemax(x: np.ndarray, axis: int = -1) -> np.ndarray:
+    """Row by row, the largest first, with Keras's tau: all partial sums of the support added up."""
+    rows = np.moveaxis(x, axis, -1)
+    found = np.empty_like(rows)
+    for place in np.ndindex(rows.shape[:-1]):
+        order = sorted(rows[place], reverse=True)
+        partial = [math.fsum(order[: k + 1]) for k in range(len(order))]
+        support = [s for k, s in enumerate(partial) if (k + 1) * order[k] > s - 1]
+        tau = (math.fsum(support) - 1) / len(support)
+        found[place] = [max(v - tau, 0) for v in rows[place]]
+    return np.moveaxis(found, -1, axis)
+
+
+def _glu(x: np.ndarray, axis: int = -1) -> np.ndarray:
+    one, other = np.split(x, 2, axis)
+    return one * each(_sigmoid)(other)
+
+
 CASES = (
     Case("tanh", ops.tanh, (normal("b", 3),), each(math.tanh), (nn.Tanh,)),
     Case("tanh_shrink", ops.tanh_shrink, (normal("b", 3),), each(lambda x: x - math.tanh(x))),
@@ -66,4 +84,26 @@ CASES = (
     Case("softmax/wide", ops.softmax, (between(-30, 30, "b", 17),), _softmax),
     Case("log_softmax", ops.log_softmax, (normal("b", 3),), lambda x: np.log(_softmax(x)), (nn.LogSoftmax,)),
     Case("log_softmax/axis", lambda x: ops.log_softmax(x, 0), (normal("b", 3),), lambda x: np.log(_softmax(x, 0))),
+    Case("clipped_relu", lambda x: ops.clipped_relu(x, 0.25, 1.0, 0.5), (away([0.5, 1], "b", 3),),
+         each(lambda x: min(x, 1) if x > 0.5 else 0.25 * (x - 0.5))),
+    Case("softsign", ops.softsign, (away([0], "b", 3),), each(lambda x: x / (1 + abs(x)))),
+    Case("hard_tanh", ops.hard_tanh, (away([-1, 1], "b", 3),), each(lambda x: min(max(x, -1), 1))),
+    Case("hard_silu", ops.hard_silu, (away([-3, 3], "b", 3),), each(lambda x: x * min(max(x / 6 + 0.5, 0), 1))),
+    Case("hard_shrink", ops.hard_shrink, (away([-0.5, 0.5], "b", 3),), each(lambda x: x if abs(x) > 0.5 else 0)),
+    Case("soft_shrink", lambda x: ops.soft_shrink(x, 0.25), (away([-0.25, 0.25], "b", 3),),
+         each(lambda x: math.copysign(max(abs(x) - 0.25, 0), x))),
+    Case("threshold", lambda x: ops.threshold(x, 0.25, -2.0), (away([0.25], "b", 3),),
+         each(lambda x: x if x > 0.25 else -2)),
+    Case("sparse_plus", ops.sparse_plus, (away([-1, 1], "b", 3),),
+         each(lambda x: 0 if x <= -1 else x if x >= 1 else (x + 1) ** 2 / 4)),
+    Case("sparse_sigmoid", ops.sparse_sigmoid, (away([-1, 1], "b", 3),), each(lambda x: min(max((x + 1) / 2, 0), 1))),
+    Case("mish", ops.mish, (normal("b", 3),), each(lambda x: x * math.tanh(math.log1p(math.exp(x))))),
+    Case("squareplus", lambda x: ops.squareplus(x, 2), (normal("b", 3),),
+         each(lambda x: (x + math.sqrt(x * x + 2)) / 2)),
+    Case("celu", lambda x: ops.celu(x, 0.5), (away([0], "b", 3),),
+         each(lambda x: x if x > 0 else 0.5 * math.expm1(x / 0.5))),
+    Case("glu", ops.glu, (normal("b", 2),), _glu),
+    Case("glu/axis", lambda x: ops.glu(x, 1), (normal("b", 2, 3),), lambda x: _glu(x, 1)),
+    Case("sparsemax", ops.sparsemax, (normal("b", 11),), _sparsemax),
+    Case("sparsemax/axis", lambda x: ops.sparsemax(x, 1), (normal("b", "t", 3),), lambda x: _sparsemax(x, 1)),
 )  # fmt: skip

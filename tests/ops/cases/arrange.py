@@ -74,11 +74,11 @@ AXES = (
 )  # fmt: skip
 
 PIECES = (
-    Case("split", lambda x: ops.split(x, 2, 1), (normal("b", 2, 3),), lambda x: (x[:, :1], x[:, 1:])),
-    Case("split/at", lambda x: ops.split(x, [2, -5], 1), (normal("b", 17),),
+    Case("split", lambda x: tuple(ops.split(x, 2, 1)), (normal("b", 2, 3),), lambda x: (x[:, :1], x[:, 1:])),
+    Case("split/at", lambda x: tuple(ops.split(x, [2, -5], 1)), (normal("b", 17),),
          lambda x: (x[:, :2], x[:, 2:12], x[:, 12:])),
-    Case("split/free", lambda x: ops.split(ops.concatenate([x, x]), 2), (normal("b", 3),), lambda x: (x, x)),
-    Case("unstack", lambda x: ops.unstack(x, axis=1), (normal("b", 3),), lambda x: tuple(np.array([*x.T]))),
+    Case("split/free", lambda x: tuple(ops.split(ops.concatenate([x, x]), 2)), (normal("b", 3),), lambda x: (x, x)),
+    Case("unstack", lambda x: tuple(ops.unstack(x, axis=1)), (normal("b", 3),), lambda x: tuple(np.array([*x.T]))),
     Case("tile", lambda x: ops.tile(x, (2, 3)), (normal("b", 2),),
          lambda x: np.array([[row[j % 2] for j in range(6)] for _ in range(2) for row in x]).reshape(-1, 6)),
     Case("tile/more_axes", lambda x: ops.tile(x, (2, 1, 1)), (normal("b", 3),), lambda x: np.array([x, x])),
@@ -126,8 +126,8 @@ DIAGONALS = (
 )  # fmt: skip
 
 GRIDS = (
-    Case("meshgrid", ops.meshgrid, (normal("b"), normal("t")), _grid, least=1),
-    Case("meshgrid/ij", lambda x, y: ops.meshgrid(x, y, indexing="ij"), (normal("b"), normal(3)),
+    Case("meshgrid", lambda x, y: tuple(ops.meshgrid(x, y)), (normal("b"), normal("t")), _grid, least=1),
+    Case("meshgrid/ij", lambda x, y: tuple(ops.meshgrid(x, y, indexing="ij")), (normal("b"), normal(3)),
          lambda x, y: tuple(np.einsum("ij->ji", v) for v in _grid(x, y)), least=1),
     Case("linspace", lambda x, y: ops.linspace(x, y, 7), (normal("b", 3), normal("b", 3)), _line),
     Case("linspace/last_axis", lambda x, y: ops.linspace(x, y, 7, axis=-1), (normal("b"), normal("b")),

@@ -102,6 +102,10 @@ FORM = (
     Case("expand_dims", lambda x: ops.expand_dims(x, 1), (normal("b", 3),), lambda x: np.array([[r] for r in x])),
     Case("expand_dims/last", lambda x: ops.expand_dims(x, -1), (normal("b"),), lambda x: np.array([[v] for v in x])),
     Case("squeeze", lambda x: ops.squeeze(x, 1), (normal("b", 1, 3),), axes("bic->bc")),
+    Case("squeeze/all", ops.squeeze, (normal(2, 1, 3, 1),), axes("bicj->bc")),
+    Case("squeeze/two", lambda x: ops.squeeze(x, (1, -1)), (normal("b", 1, 3, 1),), axes("bicj->bc")),
+    Case("flip/all", ops.flip, (normal("b", 3),),
+         lambda x: picked(0, lambda n: range(n)[::-1])(picked(1, lambda n: range(n)[::-1])(x))),
     Case("flip", lambda x: ops.flip(x, 0), (normal("b", 3),), picked(0, lambda n: range(n)[::-1]), (Flip,)),
     Case("flip/last", lambda x: ops.flip(x, -1), (normal("b", 3),), picked(1, lambda n: range(n)[::-1])),
 )  # fmt: skip
