@@ -40,11 +40,10 @@ class Encoding(Layer):
         hot = ops.one_hot(ids, n, self.dtype)
         if self.output_mode == "one_hot":
             return ops.squeeze(hot, -2) if spec_of(hot).rank > 2 and spec_of(hot).dims[-2] == 1 else hot
-        if spec_of(hot).rank < 2 or spec_of(ids).rank == 1:
-            return hot
-        if self.output_mode == "multi_hot":
-            return ops.minimum(ops.sum(hot, -2), 1.0)
-        return ops.sum(hot if weights is None else hot * ops.expand_dims(ops.cast(weights, self.dtype), -1), -2)
+        if weights is not None:
+            hot = hot * ops.expand_dims(ops.cast(weights, self.dtype), -1)
+        total = hot if spec_of(ids).rank < 2 else ops.sum(hot, -2)
+        return ops.minimum(total, 1) if self.output_mode == "multi_hot" else total
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         return None

@@ -11,8 +11,8 @@ from graphkit.core.errors import ArgumentError
 
 
 def snake_case(name: str) -> str:
-    """MeanSquaredError -> mean_squared_error, MaxPooling2D -> max_pooling2d, LSTM -> lstm"""
-    apart = re.sub(r"(.)([A-Z][a-z0-9]+)", r"\1_\2", re.sub(r"\W+", "", name))
+    """MeanSquaredError -> mean_squared_error, MaxPooling2D -> max_pooling2d, ConvLSTM1D -> conv_lstm1d"""
+    apart = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", name))
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", apart).lower()
 
 

@@ -51,8 +51,10 @@ class GaussianDropout(Layer):
 
 
 class AlphaDropout(Dropout):
-    """In training, each element is -1.7581 with probability `rate`, then all are scaled so that mean 0 and variance 1
-    stay; otherwise x. For `selu` (Klambauer et al., 2017).
+    """In training, a y + b with y = -1.7581 with probability `rate`, else x; otherwise x (Klambauer et al., 2017).
+
+    a and b keep mean 0 and variance 1: a = ((1 - rate) (1 + rate 1.7581^2))^(-1/2), b = 1.7581 a rate. It goes with
+    `selu`, whose lowest value that is.
     """
 
     lowest = -1.6732632423543772 * 1.0507009873554805

@@ -114,7 +114,7 @@ class EinsumDense(Layer):
         return size
 
     def announced(self, given: Sequence[Any], shapes: Sequence[Any]) -> Sequence[Any]:
-        if "..." in self.equation:
+        if "..." in self.equation or len(self.output_sizes) != len(shapes[0]) - 1:
             return shapes
         return [
             (

@@ -585,6 +585,7 @@ BINS = [-1.0, 0.0, 0.25, 0.5]
 WORDS = [7, 3, 11, 5]
 EYE = np.eye(V)
 FIXED_IDS = Given(("b", T), "int64", V)
+PICTURE = Given(("b", "t", "t", U))
 COLUMN = Given(("b", 1), "int64", V)
 
 ROWS += [
@@ -651,25 +652,25 @@ ROWS += [
         lambda x, w: shared_heads(x[:2], w, 2, x[2][:, None])[0],
         lambda layer, q, v, live: layer(q, v, value_mask=live)),
     Row("adaptive_max_pooling1d", lambda: layers.AdaptiveMaxPooling1D(3), (FREE,), drawn.adaptive(np.max, 3)),
-    Row("adaptive_max_pooling2d", lambda: layers.AdaptiveMaxPooling2D((2, 3)), (FREE_IMAGE,),
+    Row("adaptive_max_pooling2d", lambda: layers.AdaptiveMaxPooling2D((2, 3)), (PICTURE,),
         drawn.adaptive(np.max, 2, 3)),
     Row("adaptive_max_pooling3d", lambda: layers.AdaptiveMaxPooling3D(2), (VOLUME,), drawn.adaptive(np.max, 2, 2, 2)),
     Row("adaptive_average_pooling1d", lambda: layers.AdaptiveAveragePooling1D(3), (FREE,), drawn.adaptive(np.mean, 3)),
-    Row("adaptive_average_pooling2d", lambda: layers.AdaptiveAveragePooling2D((2, 3)), (FREE_IMAGE,),
+    Row("adaptive_average_pooling2d", lambda: layers.AdaptiveAveragePooling2D((2, 3)), (PICTURE,),
         drawn.adaptive(np.mean, 2, 3)),
     Row("adaptive_average_pooling3d", lambda: layers.AdaptiveAveragePooling3D(2), (VOLUME,),
         drawn.adaptive(np.mean, 2, 2, 2)),
-    Row("resizing", lambda: layers.Resizing(4, 7), (FREE_IMAGE,), lambda x, w: drawn.drawn(x[0], 4, 7)),
+    Row("resizing", lambda: layers.Resizing(4, 7), (PICTURE,), lambda x, w: drawn.drawn(x[0], 4, 7)),
     Row("resizing_fixed", lambda: layers.Resizing(7, 4), (IMAGE,), lambda x, w: drawn.drawn(x[0], 7, 4)),
-    Row("resizing_nearest", lambda: layers.Resizing(4, 7, "nearest"), (FREE_IMAGE,),
+    Row("resizing_nearest", lambda: layers.Resizing(4, 7, "nearest"), (PICTURE,),
         lambda x, w: drawn.drawn(x[0], 4, 7, drawn.nearest)),
-    Row("resizing_bicubic", lambda: layers.Resizing(4, 7, "bicubic"), (FREE_IMAGE,),
+    Row("resizing_bicubic", lambda: layers.Resizing(4, 7, "bicubic"), (PICTURE,),
         lambda x, w: drawn.drawn(x[0], 4, 7, drawn.cubic)),
-    Row("resizing_cropped", lambda: layers.Resizing(4, 3, crop_to_aspect_ratio=True), (FREE_IMAGE,),
+    Row("resizing_cropped", lambda: layers.Resizing(4, 3, crop_to_aspect_ratio=True), (PICTURE,),
         lambda x, w: drawn.cropped(x[0], 4, 3)),
-    Row("resizing_padded", lambda: layers.Resizing(4, 3, pad_to_aspect_ratio=True, fill_value=2.0), (FREE_IMAGE,),
+    Row("resizing_padded", lambda: layers.Resizing(4, 3, pad_to_aspect_ratio=True, fill_value=2.0), (PICTURE,),
         lambda x, w: drawn.framed(x[0], 4, 3, 2.0)),
-    Row("center_crop", lambda: layers.CenterCrop(3, 2), (FREE_IMAGE,), lambda x, w: drawn.centre(x[0], 3, 2)),
+    Row("center_crop", lambda: layers.CenterCrop(3, 2), (PICTURE,), lambda x, w: drawn.centre(x[0], 3, 2)),
     Row("center_crop_fixed", lambda: layers.CenterCrop(3, 2), (IMAGE,), lambda x, w: drawn.middle(x[0], 3, 2)),
     Row("conv_lstm1d", lambda: layers.ConvLSTM1D(U, 3), (Given(("b", "t", F, U)),),
         lambda x, w: drawn.conv_lstm(x[0], w)[1]),
@@ -677,7 +678,7 @@ ROWS += [
         (Given(("b", 3, "t", U)),), lambda x, w: drawn.conv_lstm(x[0], w, (2,), "same")),
     Row("conv_lstm1d_masked", lambda: layers.ConvLSTM1D(U, 3, **SEQUENCES), (Given(("b", "t", F, U)), MASK),
         lambda x, w: drawn.conv_lstm(x[0], w, mask=x[1])[0], masked),
-    Row("conv_lstm2d", lambda: layers.ConvLSTM2D(U, 2, padding="same", **SEQUENCES), (Given(("b", "t", 3, F, 1)),),
+    Row("conv_lstm2d", lambda: layers.ConvLSTM2D(U, 2, padding="same", **SEQUENCES), (Given(("b", "t", "t", 3, 1)),),
         lambda x, w: drawn.conv_lstm(x[0], w, None, "same")[0]),
     Row("conv_lstm3d", lambda: layers.ConvLSTM3D(1, 2, padding="same"), (Given(("b", "t", 3, U, U, 1)),),
         lambda x, w: drawn.conv_lstm(x[0], w, None, "same")[1]),

@@ -166,6 +166,7 @@ def test_states_of_convolutions_are_kept_and_dropped() -> None:
     _, *states = plain(x)
     again = plain(x, initial_state=states)[0]
     assert first.shape == (2, 5, 2)
+    assert plain.name.startswith("conv_lstm1d"), "named as Keras names it"
     same(np.asarray(kept(x)), np.asarray(again), "the states of the call before")
     kept.reset_state()
     same(np.asarray(kept(x)), np.asarray(first), "reset")
