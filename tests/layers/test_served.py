@@ -7,17 +7,22 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
+from onnx.reference import ReferenceEvaluator
 
 from graphkit import GradientTape, Input, Model, errors, ops
 from graphkit.core import tree
 from graphkit.core.dtypes import is_float
+from graphkit.export.convert import OPSETS
 from tests.layers.cases import ROWS, Row, T
-from tests.layers.test_layers import arrays_of, model_of, outputs
+from tests.layers.test_layers import arrays_of, expected, model_of, outputs
 from tests.ops.harness import close
 
 SMOOTH = [row for row in ROWS if not row.flat and any(given.dtype == "float32" for given in row.inputs)]
+RECURRENT = [row for row in ROWS if row.name.startswith(("lstm", "gru", "simple_rnn", "rnn", "bidirectional"))
+             and any("t" in given.dims for given in row.inputs)]  # fmt: skip
 RAISES = {  # row, and what its error names: the two that are called with training=True, which assigns statistics
     "batch_norm_training": "'batch_normalization/moving_mean' is assigned",
     "batch_norm_masked": "'batch_normalization/moving_mean' is assigned",
@@ -57,6 +62,30 @@ def test_no_rows_kill_no_process(tmp_path: Path) -> None:
     ran = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("ran ")]
     assert ran == paths, f"{paths[len(ran)]} ended the child with {done.returncode}: {done.stderr[-2000:]}"
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize("opset", [OPSETS[0], min(OPSETS[-1], onnx.defs.onnx_opset_version())])
+@pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
+def test_at_the_oldest_and_newest_opset(row: Row, opset: int, tmp_path: Path) -> None:
+    model, path = model_of(row), tmp_path / "model.onnx"
+    model.export(path, opset=opset, verify=False)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    for batch, time in ((1, 1), (3, T), (7, 13)):
+        arrays = arrays_of(row, batch, time)
+        found = session.run(None, {f"in_{i}": a for i, a in enumerate(arrays)})
+        for got, want in zip(found, expected(row, model, arrays), strict=True):
+            close(got, want, 1e-5, row.name)
+
+
+@pytest.mark.parametrize("row", RECURRENT, ids=[row.name for row in RECURRENT])
+def test_a_hundred_steps(row: Row, tmp_path: Path) -> None:
+    model, path = model_of(row), tmp_path / "model.onnx"
+    model.export(path, verify=False)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    arrays = arrays_of(row, 3, 101)
+    found = session.run(None, {f"in_{i}": a for i, a in enumerate(arrays)})
+    for got, want in zip(found, expected(row, model, arrays), strict=True):
+        close(got, want, 1e-4, row.name)
 
 
 def gradient_model(row: Row, layer: object) -> Model:
@@ -99,3 +128,28 @@ def test_the_gradient_of_its_inputs_is_served(row: Row, tmp_path: Path) -> None:
 
 def test_few_gradients_stay_home() -> None:
     assert len(RAISES) <= 10
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
+def test_the_reference_evaluator_agrees(row: Row, tmp_path: Path) -> None:
+    """onnx's own evaluator, in NumPy and independent of onnxruntime, where it implements the ops of the file.
+
+    It reads no `sequence_lens`, so there only the first row, which has no padding, is compared.
+    It refuses a pool whose kernel is larger than its unpadded input.
+    """
+    model, path = model_of(row), tmp_path / "model.onnx"
+    model.export(path, verify=False)
+    lacking = any(
+        node.op_type in ("LSTM", "GRU", "RNN") and len(node.input) > 4 and node.input[4]
+        for node in onnx.load(path).graph.node
+    )
+    arrays = arrays_of(row, 3, 7)
+    feeds = {f"in_{i}": a for i, a in enumerate(arrays)}
+    if row.name == "max_pooling3d":
+        with pytest.raises(RuntimeError, match="output shape cannot be null"):
+            ReferenceEvaluator(str(path)).run(None, feeds)
+        return
+    found = ReferenceEvaluator(str(path)).run(None, feeds)
+    compared = slice(0, 1) if lacking else slice(None)
+    for got, want in zip(found, expected(row, model, arrays), strict=True):
+        close(got[compared], want[compared], 1e-5, row.name)
