@@ -128,7 +128,9 @@ def binary_crossentropy(target: Any, output: Any, from_logits: bool = False) -> 
     y, p = promote_float(target, output)
     if from_logits:
         positive = greater_equal(p, 0.0)
-        return where(positive, p, 0.0) - p * y + softplus(where(positive, -p, p))
+        # First in the formula, last in the gradient: 1 - y is exact there, and the small tail is added to it.
+        tail = softplus(where(positive, -p, p))
+        return where(positive, p, 0.0) - p * y + tail
     p = clipped(p)
     return -(y * log(p) + (1.0 - y) * log(1.0 - p))
 
