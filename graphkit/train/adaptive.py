@@ -8,8 +8,8 @@ import numpy as np
 
 from graphkit import ops
 from graphkit.ops.index import squared_by_occurrence
-from graphkit.ops.random import apply_next
-from graphkit.train.optimizer import RATE_DTYPE, Optimizer, number
+from graphkit.train.optimizer import Optimizer
+from graphkit.train.settings import number
 
 
 class Adagrad(Optimizer):
@@ -74,10 +74,6 @@ class _Moments(Optimizer):
         super().__init__(learning_rate, **{"name": self.label, **shared})
         self.beta_1, self.beta_2 = number("beta_1", beta_1), number("beta_2", beta_2)
         self.epsilon = number("epsilon", epsilon)
-
-    def present_step(self) -> Any:
-        """The number of this step, from 1, in the rate's dtype."""
-        return ops.cast(apply_next(self.iterations), RATE_DTYPE)
 
 
 class Adamax(_Moments):

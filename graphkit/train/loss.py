@@ -7,6 +7,7 @@ from typing import Any
 
 from graphkit import ops
 from graphkit.core.dtypes import as_dtype
+from graphkit.core.recorded import Recorded
 from graphkit.layers.identifiers import snake_case
 from graphkit.ops.convert import as_float
 from graphkit.train.reduction import joined, like_floats, mask_of, reduce_weighted, same_rank, standard_reduction
@@ -15,7 +16,7 @@ Reduction = str | None
 DEFAULT = "sum_over_batch_size"
 
 
-class Loss:
+class Loss(Recorded):
     """A loss with a name and a reduction; a subclass gives `call`, one value for each sample.
 
     reduction: "sum_over_batch_size" (the same as "mean"), "sum", "mean_with_sample_weight", "none" or None.

@@ -11,6 +11,7 @@ from graphkit import ops
 from graphkit.core import tree
 from graphkit.core.dtypes import as_dtype
 from graphkit.core.op import spec_of
+from graphkit.core.recorded import Recorded
 from graphkit.layers import initializers
 from graphkit.layers.identifiers import snake_case
 from graphkit.layers.naming import unique_name
@@ -19,7 +20,7 @@ from graphkit.ops.reduce import size_over
 from graphkit.train.reduction import aligned, joined, like_floats, mask_of, over, same_rank, widened
 
 
-class Metric:
+class Metric(Recorded):
     """A figure over many batches; a subclass gives `update_state` and `result`.
 
     State are variables, changed by `assign` alone, so that a metric runs in a compiled step as by hand.
@@ -52,7 +53,7 @@ class Metric:
     def variables(self) -> list[Any]:
         """The state, found in the attributes, lists, dicts and metrics on self."""
         found: list[Any] = []
-        for leaf in tree.leaves(list(vars(self).values())):
+        for leaf in tree.leaves([v for n, v in vars(self).items() if n != "_arguments"]):
             if isinstance(leaf, ops.Variable):
                 found.append(leaf)
             elif isinstance(leaf, Metric):

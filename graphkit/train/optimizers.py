@@ -8,14 +8,19 @@ from graphkit import ops
 from graphkit.core.errors import ArgumentError
 from graphkit.layers.identifiers import find
 from graphkit.ops.index import squared_by_occurrence
-from graphkit.ops.random import apply_next
 from graphkit.train import adaptive, schedules
 from graphkit.train.adaptive import Adadelta, Adagrad, Adamax, Ftrl, Lamb, Lion, Nadam
-from graphkit.train.optimizer import RATE_DTYPE, Optimizer, number
+from graphkit.train.factored import Adafactor
+from graphkit.train.loss_scale import LossScaleOptimizer
+from graphkit.train.muon import Muon
+from graphkit.train.optimizer import Optimizer
+from graphkit.train.schedule_free import ScheduleFreeAdamW
+from graphkit.train.settings import fraction, number
 
 __all__ = [
     "SGD",
     "Adadelta",
+    "Adafactor",
     "Adagrad",
     "Adam",
     "AdamW",
@@ -23,9 +28,12 @@ __all__ = [
     "Ftrl",
     "Lamb",
     "Lion",
+    "LossScaleOptimizer",
+    "Muon",
     "Nadam",
     "Optimizer",
     "RMSprop",
+    "ScheduleFreeAdamW",
     "get",
     "schedules",
 ]
@@ -44,9 +52,10 @@ class SGD(Optimizer):
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
         name: str = "SGD",
+        **shared: Any,
     ) -> None:
-        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name)
-        self.momentum = _fraction("momentum", momentum, inclusive=True)
+        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name, **shared)
+        self.momentum = fraction("momentum", momentum, inclusive=True)
         self.nesterov = nesterov
 
     def slot_names(self) -> tuple[str, ...]:
@@ -81,10 +90,11 @@ class RMSprop(Optimizer):
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
         name: str = "rmsprop",
+        **shared: Any,
     ) -> None:
-        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name)
-        self.rho = _fraction("rho", rho, inclusive=True)
-        self.momentum = _fraction("momentum", momentum, inclusive=True)
+        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name, **shared)
+        self.rho = fraction("rho", rho, inclusive=True)
+        self.momentum = fraction("momentum", momentum, inclusive=True)
         self.epsilon = number("epsilon", epsilon)
         self.centered = centered
 
@@ -127,10 +137,11 @@ class Adam(Optimizer):
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
         name: str = "adam",
+        **shared: Any,
     ) -> None:
-        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name)
-        self.beta_1 = _fraction("beta_1", beta_1)
-        self.beta_2 = _fraction("beta_2", beta_2)
+        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name, **shared)
+        self.beta_1 = fraction("beta_1", beta_1)
+        self.beta_2 = fraction("beta_2", beta_2)
         self.epsilon = number("epsilon", epsilon)
         self.amsgrad = amsgrad
 
@@ -138,7 +149,7 @@ class Adam(Optimizer):
         return ("momentum", "velocity", *(("velocity_hat",) if self.amsgrad else ()))
 
     def step_rate(self, learning_rate: Any) -> Any:
-        step = ops.cast(apply_next(self.iterations), RATE_DTYPE)
+        step = self.present_step()
         spread = 1.0 - ops.power(self.beta_2, step)
         return learning_rate * ops.sqrt(spread) / (1.0 - ops.power(self.beta_1, step))
 
@@ -170,6 +181,7 @@ class AdamW(Adam):
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
         name: str = "adamw",
+        **shared: Any,
     ) -> None:
         if weight_decay is None:
             raise ArgumentError("AdamW needs a weight_decay; use Adam for none")
@@ -184,17 +196,21 @@ class AdamW(Adam):
             clipvalue,
             global_clipnorm,
             name,
+            **shared,
         )
 
 
-def _fraction(name: str, value: Any, inclusive: bool = False) -> float:
-    found = number(name, value)
-    if not 0.0 <= found <= 1.0 or (found == 1.0 and not inclusive):
-        raise ArgumentError(f"{name} must be between 0 and 1, got {value}")
-    return found
-
-
-NAMES: dict[str, type[Any]] = {"sgd": SGD, "rmsprop": RMSprop, "adam": Adam, "adamw": AdamW, **adaptive.NAMES}
+NAMES: dict[str, type[Any]] = {
+    "sgd": SGD,
+    "rmsprop": RMSprop,
+    "adam": Adam,
+    "adamw": AdamW,
+    "adafactor": Adafactor,
+    "muon": Muon,
+    "schedule_free_adamw": ScheduleFreeAdamW,
+    "schedulefreeadamw": ScheduleFreeAdamW,
+    **adaptive.NAMES,
+}
 
 
 def get(identifier: Any) -> Any:

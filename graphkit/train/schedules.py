@@ -11,6 +11,7 @@ from typing import Any
 
 from graphkit import ops
 from graphkit.core.errors import ArgumentError
+from graphkit.core.recorded import Recorded
 
 __all__ = [
     "CosineDecay", "CosineDecayRestarts", "ExponentialDecay", "InverseTimeDecay", "LearningRateSchedule",
@@ -18,7 +19,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-class LearningRateSchedule:
+class LearningRateSchedule(Recorded):
     """A learning rate for each step; a subclass gives `__call__` of the step count, from 0."""
 
     def __call__(self, step: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import pytest
 from tests.parity.cases import FAMILIES, HERE, Case, cases, figures
 from tests.parity.compare import agree
 from tests.parity.families import CHECKS
-from tests.parity.pending import PENDING, awaited
 
 EVERY = [case for family in FAMILIES for case in cases(family)]
 NAMES = [f"{case.family}-{case.name}" for case in EVERY]
@@ -21,22 +19,7 @@ NAMES = [f"{case.family}-{case.name}" for case in EVERY]
 
 @pytest.mark.parametrize("case", EVERY, ids=NAMES)
 def test_the_figures_are_keras(case: Case) -> None:
-    what = awaited(case.family, case.name)
-    if what is None:
-        CHECKS[case.family](case)
-        return
-    try:
-        CHECKS[case.family](case)
-    except Exception:
-        pytest.skip(f"brought by {what}")
-    pytest.fail(f"{case.name} passes: take it out of tests/parity/pending.py")
-
-
-def test_every_awaited_pattern_names_a_case() -> None:
-    for family, patterns in PENDING.items():
-        names = [case.name for case in cases(family)]
-        for pattern in patterns:
-            assert any(fnmatch(name, pattern) for name in names), f"{family}: {pattern} names no case"
+    CHECKS[case.family](case)
 
 
 def test_the_figures_belong_to_the_cases() -> None:
