@@ -9,7 +9,8 @@ GraphkitError
  ├── StateError            called in the wrong order: not built, not compiled (also a RuntimeError)
  ├── TraceError            a value without a number was asked for one (also a RuntimeError)
  ├── GradientError         a gradient that does not exist (also a NotImplementedError)
- └── ExportError           a model that cannot be written, or a file that does not answer as the model does
+ ├── ExportError           a model that cannot be written, or a file that does not answer as the model does
+ └── SavingError           a model that cannot be saved, or a saved file that is refused (also a ValueError)
 """
 
 
@@ -51,6 +52,10 @@ class GradientError(GraphkitError, NotImplementedError):
 
 class ExportError(GraphkitError, RuntimeError):
     """A model that cannot be written as ONNX, or a file that answers otherwise than the model."""
+
+
+class SavingError(GraphkitError, ValueError):
+    """A model that cannot be saved, or a saved file that cannot be taken."""
 
 
 def located(error: GraphkitError, place: str) -> GraphkitError:

@@ -18,7 +18,7 @@ from graphkit.models.signature import Signature, spread
 from graphkit.models.summary import summary_text
 from graphkit.train import loop
 from graphkit.train import metrics as _metrics
-from graphkit.train.callbacks import Callback, History
+from graphkit.train.callback import Callback, History
 from graphkit.train.classes import with_class_weight
 from graphkit.train.trainer import Trainer
 
@@ -36,6 +36,7 @@ class Model(Layer):
         self._signature = Signature()
         self._trainer: Trainer | None = None
         self.stop_training = False
+        self.history: History | None = None
         if inputs is not None:
             self.functional = Functional(inputs, outputs)
             self.built = True
@@ -273,6 +274,29 @@ class Model(Layer):
         return self._trainer is not None and not self._trainer.uncompiled
 
     # the file
+
+    def save(self, path: Any) -> None:
+        """Writes architecture, weights and the state of training into one file, which `models.load_model` reads.
+
+        Raises SavingError, and leaves the path as it was, where an argument of a layer cannot be written.
+        """
+        module("graphkit.models.saving").save_model(self, path)
+
+    def save_weights(self, path: Any) -> None:
+        """Writes the weights by layer path, as a safetensors file."""
+        module("graphkit.models.saving").save_weights(self, path)
+
+    def load_weights(self, path: Any, strict: bool = True) -> Any:
+        """Sets the weights by layer path, whatever the order of creation; gives a report: loaded, skipped, missing.
+
+        Raises SavingError where strict and a path is on one side alone, ShapeError naming layer, variable and both
+        shapes; nothing is changed then.
+        """
+        return module("graphkit.models.saving").load_weights(self, path, strict)
+
+    def load_state(self, path: Any) -> None:
+        """Sets weights, optimizer and random state from a file that `save` wrote of the same model, compiled alike."""
+        module("graphkit.models.saving").load_state(self, path)
 
     def export(self, path: Any, opset: int = 20, verify: bool = True, input_signature: Any = None) -> Any:
         """Writes the model as an ONNX file and checks it against `predict`; gives the report.

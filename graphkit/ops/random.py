@@ -115,6 +115,11 @@ def shared_generator() -> SeedGenerator:
     return _shared[0][1]
 
 
+def made_generator() -> SeedGenerator | None:
+    """The shared stream if it was drawn from since the seed was set, else None; asking makes none."""
+    return _shared[0][1] if _shared and _shared[0][0] == seeds.current() else None
+
+
 def uniform(shape: Sequence[Any], minval: float = 0.0, maxval: float = 1.0, dtype: Any = None, seed: Any = None) -> Any:
     """Numbers spread evenly over [minval, maxval)."""
     values = _stream(seed).draw(RandomUniform, _dims(shape), as_dtype(dtype).name)

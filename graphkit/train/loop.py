@@ -11,7 +11,7 @@ import numpy as np
 from graphkit.core import seeds, tree
 from graphkit.core.dtypes import Array
 from graphkit.core.errors import ArgumentError
-from graphkit.train.callbacks import Callback, CallbackList, History
+from graphkit.train.callback import Callback, CallbackList, History
 from graphkit.train.classes import with_class_weight
 from graphkit.train.feed import Feed
 from graphkit.train.progress import EpochLines, ProgressBar, shown
@@ -45,15 +45,16 @@ def fit(trainer: Trainer, wanted: Training) -> History:
     """Trains for some epochs; see `Model.fit`."""
     source, held_out = _sources(trainer, wanted)
     history = History()
-    params = {"epochs": wanted.epochs, "steps": source.steps}
+    params: dict[str, Any] = {"epochs": wanted.epochs, "steps": source.steps, "initial_epoch": wanted.initial_epoch}
+    params["validation_freq"] = None if held_out is None else wanted.validation_freq
     level = shown(wanted.verbose)
     show: list[Callback] = [[], [ProgressBar()], [EpochLines()]][level]  # type: ignore[assignment] # a list of one or none
-    hooks = CallbackList([history, *show, *(wanted.callbacks or [])], trainer.model, params)
+    hooks = CallbackList([*(wanted.callbacks or []), *show, history], trainer.model, params)
     with trainer.exclusively():
-        trainer.model.stop_training = False
+        trainer.model.stop_training, trainer.model.history = False, history
         try:
             hooks("on_train_begin")
-            for epoch in range(wanted.initial_epoch, wanted.epochs):
+            for epoch in range(params["initial_epoch"], wanted.epochs):
                 hooks("on_epoch_begin", epoch)
                 logs = _epoch(trainer, source, epoch, hooks)
                 if source.ran_dry and not logs:
@@ -63,6 +64,7 @@ def fit(trainer: Trainer, wanted: Training) -> History:
                 hooks("on_epoch_end", epoch, logs)
                 if trainer.model.stop_training or source.ran_dry:
                     break
+            trainer.finalize()
         finally:
             hooks("on_train_end")
     return history

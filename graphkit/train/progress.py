@@ -8,7 +8,7 @@ from typing import Any
 
 from graphkit.core.errors import ArgumentError
 from graphkit.core.lazy import module
-from graphkit.train.callbacks import Callback, Logs
+from graphkit.train.callback import Callback, Logs
 
 EVERY = 0.1
 

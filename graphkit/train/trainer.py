@@ -84,13 +84,14 @@ class Trainer:
         with GradientTape() as tape:
             y_pred = self.model(x, training=True)
             loss = self.model.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight)
+            scaled = loss if self.optimizer is None else self.optimizer.scale_loss(loss)
         objective = self.objective(y_pred)
         objective.total.update_state(loss, sample_weight=rows(y_pred))
         weights = self.model.trainable_weights
         if weights:
             if self.optimizer is None:
                 raise StateError("compile was given no optimizer, and fit needs one")
-            self.optimizer.apply_gradients(zip(tape.gradient(loss, weights), weights, strict=True))
+            self.optimizer.apply_gradients(zip(tape.gradient(scaled, weights), weights, strict=True))
         return self._metrics(y, y_pred, sample_weight)
 
     def test_step(self, data: Batch) -> dict[str, Any]:
@@ -207,6 +208,11 @@ class Trainer:
             raise StateError(f"model {self.model.name!r} is being trained by another thread; evaluate it afterwards")
         with self._measuring:
             yield
+
+    def finalize(self) -> None:
+        """What the optimizer keeps for the end of training goes into the weights."""
+        if self.optimizer is not None:
+            self.optimizer.finalize_variable_values(self.model.trainable_weights)
 
     def reset_metrics(self) -> None:
         """All running means begin anew."""

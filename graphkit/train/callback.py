@@ -1,0 +1,85 @@
+"""The base of callbacks: what happens around epochs and batches. The history is one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from graphkit.core.errors import ArgumentError
+
+Logs = dict[str, float]
+
+
+class Callback:
+    """Override what you need; `self.model` and `self.params` are set before training begins.
+
+    Set `self.model.stop_training = True` to stop after the batch or epoch at hand.
+    """
+
+    model: Any = None
+    params: dict[str, Any] = {}  # noqa: RUF012 - replaced, never changed
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Before the first epoch."""
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """After the last epoch."""
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Before an epoch."""
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """After an epoch, with its means and the validation's."""
+
+    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Before a training step."""
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """After a training step, with the means so far."""
+
+
+class History(Callback):
+    """`history` maps each name to its values, one an epoch; `epoch` lists the epochs."""
+
+    def __init__(self) -> None:
+        self.history: dict[str, list[float]] = {}
+        self.epoch: list[int] = []
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        self.history, self.epoch = {}, []
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        self.epoch.append(epoch)
+        for name, value in (logs or {}).items():
+            self.history.setdefault(name, []).append(value)
+
+
+class LambdaCallback(Callback):
+    """Functions as a callback, by the name of the moment: on_epoch_end=lambda epoch, logs: ..."""
+
+    def __init__(self, **functions: Callable[..., Any] | None) -> None:
+        unknown = [n for n in functions if not n.startswith("on_") or not hasattr(Callback, n)]
+        if unknown:
+            known = ", ".join(n for n in vars(Callback) if n.startswith("on_"))
+            raise ArgumentError(f"LambdaCallback knows no moment {unknown[0]!r}; known are {known}")
+        vars(self).update({name: function for name, function in functions.items() if function is not None})
+
+
+class CallbackList:
+    """Several callbacks as one."""
+
+    def __init__(self, callbacks: Sequence[Callback], model: Any, params: dict[str, Any]) -> None:
+        self.callbacks = list(callbacks)
+        self.watches_batches = any(_overrides(c, "on_train_batch") for c in self.callbacks)
+        for callback in self.callbacks:
+            callback.model, callback.params = model, params
+
+    def __call__(self, moment: str, *args: Any) -> None:
+        """Calls `moment` on each, in order."""
+        for callback in self.callbacks:
+            getattr(callback, moment)(*args)
+
+
+def _overrides(callback: Callback, prefix: str) -> bool:
+    names = [f"{prefix}_begin", f"{prefix}_end"]
+    return any(getattr(getattr(callback, n), "__func__", None) is not getattr(Callback, n) for n in names)
