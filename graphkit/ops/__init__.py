@@ -11,6 +11,7 @@ from graphkit.ops import (
     decomposition,
     elements,
     elementwise,
+    image,
     index,
     linalg,
     lookup,
@@ -183,6 +184,7 @@ from graphkit.ops.shape import (
     transpose,
 )  # fmt: skip
 from graphkit.ops.sorting import argsort, cumprod, cumsum, prod, sort, top_k
+from graphkit.ops.statistics import average, median, nan_to_num, quantile
 from graphkit.ops.transcendental import (
     arccos,
     arccosh,
@@ -218,22 +220,22 @@ PRIMITIVES: tuple[type[Op], ...] = (
 
 __all__ = [
     "PRIMITIVES", "Tensor", "Variable", "abs", "absolute", "add", "all", "any", "arange", "arccos", "arccosh",
-    "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "argmax", "argmin", "argsort", "average_pool",
+    "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "argmax", "argmin", "argsort", "average", "average_pool",
     "binary_crossentropy", "broadcast_to", "cast", "categorical_crossentropy", "ceil", "celu", "cholesky", "clip",
     "clipped_relu", "concatenate", "conv", "conv_transpose", "convert_to_numpy", "convert_to_tensor", "cos", "cosh",
     "count_nonzero", "cross", "cumprod", "cumsum", "depthwise_conv", "det", "diag", "diagonal", "divide", "dot",
     "einsum", "elu", "equal", "erf", "exp", "expand_dims", "expm1", "eye", "flip", "floor", "floor_divide", "full",
     "full_like", "gelu", "getitem", "glu", "greater", "greater_equal", "gru", "hard_shrink", "hard_sigmoid",
-    "hard_silu", "hard_tanh", "inv", "isfinite", "isinf", "isnan", "layer_normalization", "leaky_relu", "less",
-    "less_equal", "linspace", "log", "log1p", "log2", "log10", "log_sigmoid", "log_softmax", "logaddexp",
+    "hard_silu", "hard_tanh", "image", "inv", "isfinite", "isinf", "isnan", "layer_normalization", "leaky_relu",
+    "less", "less_equal", "linspace", "log", "log1p", "log2", "log10", "log_sigmoid", "log_softmax", "logaddexp",
     "logical_and", "logical_not", "logical_or", "logical_xor", "logsumexp", "lstm", "matmul", "max", "max_pool",
-    "maximum", "mean", "meshgrid", "min", "minimum", "mish", "mod", "moments", "moveaxis", "multiply", "negative",
-    "norm", "normalize", "not_equal", "one_hot", "ones", "ones_like", "outer", "pad", "power", "prod", "qr",
-    "reciprocal", "relu", "relu6", "repeat", "reshape", "roll", "round", "rsqrt", "scan", "scatter", "scatter_update",
-    "segment_max", "segment_sum", "selu", "separable_conv", "shape", "sigmoid", "sign", "silu", "simple_rnn", "sin",
-    "sinh", "slice", "slice_update", "soft_shrink", "softmax", "softplus", "softsign", "solve", "sort",
-    "sparse_categorical_crossentropy", "sparse_plus", "sparse_sigmoid", "sparsemax", "split", "sqrt", "square",
-    "squareplus", "squeeze", "stack", "std", "stop_gradient", "subtract", "sum", "swapaxes", "take",
-    "take_along_axis", "tan", "tanh", "tanh_shrink", "tensordot", "threshold", "tile", "top_k", "trace", "transpose",
-    "tril", "triu", "true_divide", "unstack", "var", "variance", "where", "zeros", "zeros_like",
+    "maximum", "mean", "median", "meshgrid", "min", "minimum", "mish", "mod", "moments", "moveaxis", "multiply",
+    "nan_to_num", "negative", "norm", "normalize", "not_equal", "one_hot", "ones", "ones_like", "outer", "pad",
+    "power", "prod", "qr", "quantile", "reciprocal", "relu", "relu6", "repeat", "reshape", "roll", "round", "rsqrt",
+    "scan", "scatter", "scatter_update", "segment_max", "segment_sum", "selu", "separable_conv", "shape", "sigmoid",
+    "sign", "silu", "simple_rnn", "sin", "sinh", "slice", "slice_update", "soft_shrink", "softmax", "softplus",
+    "softsign", "solve", "sort", "sparse_categorical_crossentropy", "sparse_plus", "sparse_sigmoid", "sparsemax",
+    "split", "sqrt", "square", "squareplus", "squeeze", "stack", "std", "stop_gradient", "subtract", "sum",
+    "swapaxes", "take", "take_along_axis", "tan", "tanh", "tanh_shrink", "tensordot", "threshold", "tile", "top_k",
+    "trace", "transpose", "tril", "triu", "true_divide", "unstack", "var", "variance", "where", "zeros", "zeros_like",
 ]  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -215,6 +215,15 @@ def _update(*held: ops.Variable) -> Callable[[], Any]:
     return step
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt, also where the tests run in the background and their shell ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_in_the_commit_waits_for_its_end() -> None:
     """Each variable is written in full, and only then is the interrupt seen."""
     a, b = ops.Variable(np.zeros(3 * PIECE, np.float32)), ops.Variable(np.zeros(5, np.float32))
@@ -232,6 +241,7 @@ def test_ctrl_c_in_the_commit_waits_for_its_end() -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("place", [0, 1, -1])
 def test_ctrl_c_between_kernels_leaves_the_state(place: int) -> None:
     a = variable(1, 2)

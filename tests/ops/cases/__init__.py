@@ -7,6 +7,7 @@ from tests.ops.cases import (
     decomposition,
     elements,
     elementwise,
+    image,
     index,
     loss,
     norm,
@@ -16,6 +17,7 @@ from tests.ops.cases import (
     reduce,
     shape,
     sorting,
+    statistics,
     transcendental,
 )  # fmt: skip
 from tests.ops.cases.case import INTEGER, NONE, ONES, OTHERS, SIZES, STEP, Case
@@ -23,7 +25,7 @@ from tests.ops.cases.case import INTEGER, NONE, ONES, OTHERS, SIZES, STEP, Case
 CASES: tuple[Case, ...] = (
     *elementwise.CASES, *activation.CASES, *reduce.CASES, *shape.CASES, *index.CASES, *recurrent.CASES, *random.CASES,
     *loss.CASES, *norm.CASES, *conv.CASES, *pool.CASES, *transcendental.CASES, *sorting.CASES,
-    *elements.CASES, *arrange.CASES, *decomposition.CASES,
+    *elements.CASES, *arrange.CASES, *decomposition.CASES, *statistics.CASES, *image.CASES,
 )  # fmt: skip
 
 __all__ = ["CASES", "INTEGER", "NONE", "ONES", "OTHERS", "SIZES", "STEP", "Case"]
