@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 
 from serve.datatypes import Datatype
 from serve.errors import InvalidArgumentError
-from serve.shapes import shape_text
+from serve.shapes import MOST_AXES, shape_text
 
 Array = NDArray[Any]
 
 _LENGTH = struct.Struct("<I")
+#: The bytes of the axes that are not 0 may be no more than this in NumPy, though the array be empty.
+_MOST_BYTES = 2**63 - 1
 #: Typed fields whose packed form is the raw form: fixed width, and bool, a byte each.
 _PACKED = frozenset({"fp32_contents", "fp64_contents", "bool_contents"})
 
@@ -30,8 +32,8 @@ def decode_raw(name: str, datatype: Datatype, shape: tuple[int, ...], raw: bytes
     framed, and for a BYTES element that is not UTF-8.
     """
     if datatype.size == 0:
-        return _decode_strings(name, shape, raw)
-    count = prod(shape)
+        return _decode_strings(name, datatype, shape, raw)
+    count = _count(name, datatype, shape)
     if count * datatype.size != len(raw):
         raise InvalidArgumentError(
             f"input '{name}': shape {shape_text(shape)} of {datatype.name} needs {count} elements "
@@ -49,7 +51,7 @@ def decode_typed(name: str, datatype: Datatype, shape: tuple[int, ...], contents
     of values, and values outside the datatype's range.
     """
     given = [field.name for field, _ in contents.ListFields()]
-    count = prod(shape)
+    count = _count(name, datatype, shape)
     if given and given != [datatype.contents]:
         right = f"in {datatype.contents}" if datatype.contents else "raw_input_contents only"
         raise InvalidArgumentError(f"input '{name}': {datatype.name} travels {right}, got {' and '.join(given)}")
@@ -83,8 +85,18 @@ def encode_raw(datatype: Datatype, array: Array) -> bytes:
     return b"".join(parts)
 
 
-def _decode_strings(name: str, shape: tuple[int, ...], raw: bytes) -> Array:
+def _count(name: str, datatype: Datatype, shape: tuple[int, ...]) -> int:
+    """How many elements the shape has; refused where no array can have it, though it has no elements."""
     count = prod(shape)
+    bytes_at_least = prod(n or 1 for n in shape) * (datatype.size or 8)
+    if len(shape) > MOST_AXES or (count == 0 and bytes_at_least > _MOST_BYTES):
+        shown = shape_text(shape)
+        raise InvalidArgumentError(f"input '{name}': no array of {datatype.name} can have the shape {shown}")
+    return count
+
+
+def _decode_strings(name: str, datatype: Datatype, shape: tuple[int, ...], raw: bytes) -> Array:
+    count = _count(name, datatype, shape)
     if len(raw) < count * _LENGTH.size:
         raise InvalidArgumentError(
             f"input '{name}': shape {shape_text(shape)} of BYTES needs {count} elements, that is "

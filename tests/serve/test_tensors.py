@@ -100,6 +100,15 @@ def test_text_survives(texts):
     assert array.tolist() == texts
 
 
+@pytest.mark.parametrize("shape", [(0, 2**40, 2**41), (2**31, 0, 2**31, 5), (1,) * 65, (0,) * 65])
+@pytest.mark.parametrize("kind", ["BYTES", "UINT64", "BOOL", "FP32"])
+def test_a_shape_no_array_can_have_is_refused(shape, kind):
+    with pytest.raises(InvalidArgumentError, match=f"input 'x': no array of {kind} can have the shape"):
+        decode_raw("x", BY_NAME[kind], shape, b"")
+    with pytest.raises(InvalidArgumentError, match=f"input 'x': no array of {kind} can have the shape"):
+        decode_typed("x", BY_NAME[kind], shape, Contents())
+
+
 @given(
     st.lists(st.integers(-(2**63), 2**63 - 1), max_size=6),
     st.sampled_from(DATATYPES),
