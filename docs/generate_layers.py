@@ -25,7 +25,7 @@ from tests.layers.cases import APART, ROWS, Row  # noqa: E402 - the same
 
 HEAD = """# The layers
 
-Written by `docs/generate_layers.py` from the layers and from the rows of `tests/layers/cases.py`; a test compares.
+Written by `docs/generate_layers.py` from the layers and from the rows of `tests/layers/cases/`; a test compares.
 Names, arguments, weights and their order are those of Keras 3: the twin of each layer is `keras.layers.<name>`.
 
 - **trains**: the weights that learn, "-" where there are none, "no gradient" where the output has none.
