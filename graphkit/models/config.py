@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import inspect
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from types import BuiltinFunctionType, EllipsisType, FunctionType
 from typing import Any
@@ -132,19 +133,19 @@ def constructor_arguments(thing: Any) -> tuple[list[Any], dict[str, Any]]:
     return positional, given
 
 
-class Writer:
+class Writer(ABC):
     """Values to JSON. Arrays go to `constants`; layers, symbols and variables are for a subclass to say."""
 
     def __init__(self) -> None:
         self.constants: dict[str, Array] = {}
 
+    @abstractmethod
     def layer(self, layer: Any) -> int:
         """The number of a layer in the file."""
-        raise NotImplementedError
 
+    @abstractmethod
     def symbol(self, value: Any) -> Any:
         """What stands for a symbol or a variable."""
-        raise NotImplementedError
 
     def value(self, x: Any, place: str) -> Any:
         """JSON for a value; SavingError names `place` where it has no form."""
@@ -203,16 +204,16 @@ class Writer:
         return {**entry, "args": [self.value(v, place) for v in args]} if args else entry
 
 
-class Reader:
+class Reader(ABC):
     """JSON to values; `custom` are the custom_objects, `constants` the arrays."""
 
     def __init__(self, custom: Mapping[str, Any] | None, constants: Mapping[str, Array]) -> None:
         self.custom = dict(custom or {})
         self.constants = constants
 
+    @abstractmethod
     def reference(self, entry: dict[str, Any]) -> Any:
         """What stands for a layer, a symbol, a variable; for a subclass to say."""
-        raise NotImplementedError
 
     def found(self, entry: dict[str, Any], is_class: bool = True) -> Any:
         """The class or function an entry names; SavingError says how to make it known."""
