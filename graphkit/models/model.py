@@ -143,14 +143,18 @@ class Model(Layer):
         metrics: Any = None,
         weighted_metrics: Any = None,
         run_eagerly: bool = False,
+        steps_per_execution: int = 1,
     ) -> None:
         """Says how to train.
 
         loss, metrics: names, instances or functions; for several outputs a dict by output name or a list in order.
-        run_eagerly: run steps op by op, for debugging. Raises ArgumentError for a name that is no output.
+        run_eagerly: run steps op by op, for debugging. steps_per_execution: batches from one call of the callbacks'
+        batch hooks to the next. Raises ArgumentError for a name that is no output.
         Training follows `trainable` as it is at each step, and warns where it was changed since compile.
         """
-        self._trainer = Trainer(self, optimizer, loss, loss_weights, metrics, weighted_metrics, run_eagerly)
+        self._trainer = Trainer(
+            self, optimizer, loss, loss_weights, metrics, weighted_metrics, run_eagerly, steps_per_execution
+        )
 
     def fit(
         self, x: Any = None, y: Any = None, batch_size: int | None = None, epochs: int = 1, verbose: Any = "auto",

@@ -161,7 +161,7 @@ def _compiled(trainer: Any, writer: ModelWriter, found: Places) -> dict[str, Any
     names = ("loss", "loss_weights", "metrics", "weighted_metrics")
     given = dict(zip(names, trainer._settings, strict=True))
     config = {name: writer.value(value, f"compile {name}") for name, value in given.items()}
-    config["run_eagerly"] = trainer.run_eagerly
+    config.update(run_eagerly=trainer.run_eagerly, steps_per_execution=trainer.steps_per_execution)
     config["optimizer"] = writer.value(trainer.optimizer, "compile optimizer")
     config["state"] = {name: _noted(stage, found) for name, stage in _stages(trainer.model).items()}
     return config
@@ -255,7 +255,7 @@ def _compile(
             stacklevel=4,
         )
         return
-    names = ("optimizer", "loss", "loss_weights", "metrics", "weighted_metrics", "run_eagerly")
+    names = ("optimizer", "loss", "loss_weights", "metrics", "weighted_metrics", "run_eagerly", "steps_per_execution")
     model.compile(**{name: reader.value(saved[name]) for name in names})
     _set_optimizers(model, saved["state"], found, state)
 

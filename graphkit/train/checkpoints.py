@@ -34,14 +34,17 @@ class ModelCheckpoint(Monitor):
         self.save_best_only, self.save_weights_only = save_best_only, save_weights_only
         self.best = initial_value_threshold
         self._epoch = self._batches = 0
+        self._last = -1
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        self._epoch = epoch
+        self._epoch, self._last = epoch, -1
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         if isinstance(self.save_freq, int):
-            self._batches += 1
-            if self._batches % self.save_freq == 0:
+            self._batches += batch - self._last
+            self._last = batch
+            if self._batches >= self.save_freq:
+                self._batches = 0
                 self._save(batch, logs)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:

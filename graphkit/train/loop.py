@@ -56,7 +56,8 @@ def fit(trainer: Trainer, wanted: Training) -> History:
             hooks("on_train_begin")
             for epoch in range(params["initial_epoch"], wanted.epochs):
                 hooks("on_epoch_begin", epoch)
-                logs = _epoch(trainer, source, epoch, hooks)
+                logs, params["ran"] = _epoch(trainer, source, epoch, hooks)
+                params["steps"] = source.steps
                 if source.ran_dry and not logs:
                     break
                 if held_out is not None and _due(wanted.validation_freq, epoch + 1):
@@ -127,18 +128,24 @@ def _steps(trainer: Trainer, kind: str, source: Source, epoch: int) -> Iterator[
         yield step, rows
 
 
-def _epoch(trainer: Trainer, source: Source, epoch: int, hooks: CallbackList) -> dict[str, float]:
+def _epoch(trainer: Trainer, source: Source, epoch: int, hooks: CallbackList) -> tuple[dict[str, float], int]:
+    """The figures at the end, and how many batches there were."""
     trainer.reset_metrics()
     logs: dict[str, float] = {}
+    number, each = -1, trainer.steps_per_execution
     for number, (step, rows) in enumerate(_steps(trainer, "train", source, epoch)):
-        if hooks.watches_batches:
+        if hooks.watches_batches and number % each == 0:
             hooks("on_train_batch_begin", number)
         logs = step.logs(rows)
+        if (number + 1) % each:
+            continue
         if hooks.watches_batches:
             hooks("on_train_batch_end", number, logs)
         if trainer.model.stop_training:
             break
-    return logs
+    if hooks.watches_batches and (number + 1) % each:
+        hooks("on_train_batch_end", number, logs)
+    return logs, number + 1
 
 
 def _alone(y: Any, sample_weight: Any) -> None:

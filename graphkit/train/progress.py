@@ -35,7 +35,7 @@ class EpochLines(Callback):
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         seconds = time.perf_counter() - self._begin
-        step = 1e3 * seconds / max(1, self.params["steps"])
+        step = 1e3 * seconds / max(1, self.params["ran"])
         print(
             f"epoch {epoch + 1}/{self.params['epochs']}  {seconds:.1f} s  {step:.2f} ms/step  {told(logs or {})}",
             flush=True,

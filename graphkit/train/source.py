@@ -88,7 +88,9 @@ class StreamSource:
                 UserWarning,
                 stacklevel=4,
             )
-        elif count == 0:
+        elif count:
+            self.steps = count
+        else:
             what = "no batch to measure on" if self.measures else f"no batch in epoch {number + 1}"
             raise ArgumentError(f"{what}; a generator can be looped over only once")
 

@@ -23,7 +23,7 @@ from graphkit.core.errors import ArgumentError, RangeError, StateError, TraceErr
 from graphkit.core.op import Value
 from graphkit.ops import convert_to_tensor
 from graphkit.runtime.function import Compiled
-from graphkit.train import optimizers
+from graphkit.train import optimizers, settings
 from graphkit.train.data import by_name, pick
 from graphkit.train.feed import Feed, Feeder, unpack
 from graphkit.train.objective import Objective, rows
@@ -43,10 +43,12 @@ class Trainer:
         metrics: Any = None,
         weighted_metrics: Any = None,
         run_eagerly: bool = False,
+        steps_per_execution: int = 1,
     ) -> None:
         self.model = model
         self.optimizer = None if optimizer is None else optimizers.get(optimizer)
         self.run_eagerly = run_eagerly
+        self.steps_per_execution = settings.count("steps_per_execution", steps_per_execution, 1) or 1
         self.uncompiled = False
         self._feeder = Feeder(model.input_specs, model.output_names, model.arrange)
         self._settings = (loss, loss_weights, metrics, weighted_metrics)

@@ -141,12 +141,13 @@ def test_losses_metrics_weights_and_frozen_layers_come_back(tmp_path: Path) -> N
     schedule = optimizers.schedules.ExponentialDecay(0.1, 2, 0.5)
     model.compile(
         optimizers.SGD(schedule, momentum=0.9, nesterov=True, clipnorm=1.0),
-        {"y": losses_.Huber(delta=0.3), "z": "mae"}, {"y": 2.0, "z": 0.5}, {"y": ["mae", "mse"]},
+        {"y": losses_.Huber(delta=0.3), "z": "mae"}, {"y": 2.0, "z": 0.5}, {"y": ["mae", "mse"]}, steps_per_execution=3,
     )  # fmt: skip
     y = {"y": X[:, :2], "z": X[:, :1]}
     model.fit(TWO, y, epochs=2, verbose=0, shuffle=False)
     other = again(model, tmp_path)
     assert not other.get_layer("shared").trainable
+    assert other.trainer("fit").steps_per_execution == 3
     assert len(other.trainable_weights) == len(model.trainable_weights)
     assert other.evaluate(TWO, y, return_dict=True) == model.evaluate(TWO, y, return_dict=True)
     for m in (model, other):

@@ -238,3 +238,15 @@ def test_a_backup_goes_on_where_it_was_cut_off(epoch: int, batch: int, tmp_path:
     for a, b in zip(straight.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
     assert not list((tmp_path / "b").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("each", "want"), [(1, [(1, 3), (1, 6), (2, 2), (2, 5)]), (2, [(1, 4), (1, 7), (2, 4), (2, 7)])]
+)
+def test_save_freq_counts_batches_across_executions_and_epochs(each: int, want: Any, tmp_path: Path) -> None:
+    """Seven batches an epoch; a file once three or more have passed since the last, at the end of an execution."""
+    model = doubling()
+    model.compile(optimizers.SGD(0.1), "mse", steps_per_execution=each)
+    hook = callbacks.ModelCheckpoint(tmp_path / "m_{epoch}_{batch}.gk", save_freq=3)
+    model.fit(np.ones((7, 1)), np.zeros((7, 1)), batch_size=1, epochs=2, verbose=0, callbacks=[hook])
+    assert sorted(tuple(int(n) for n in p.stem.split("_")[1:]) for p in tmp_path.iterdir()) == want

@@ -211,3 +211,66 @@ def test_a_subclass_predicts_more_than_once_and_in_its_structure() -> None:
             found = model.predict(np.ones((rows, 7), np.float32), batch_size=2)
             assert found["b"].shape == (rows, 2)
             assert found["a"][0].shape == (rows, 7)
+
+
+class Moments(callbacks.Callback):
+    """What the batch hooks were told: "begin" or "end", the batch, its loss."""
+
+    def __init__(self, stop_at: int | None = None) -> None:
+        self.seen: list[Any] = []
+        self.stop_at = stop_at
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self.seen.append(("begin", batch))
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.seen.append(("end", batch))
+        assert set(logs) == {"loss"}
+        if batch == self.stop_at:
+            self.model.stop_training = True
+
+
+@pytest.mark.parametrize(
+    ("rows", "each", "want"),
+    [
+        (7, 3, [("begin", 0), ("end", 2), ("begin", 3), ("end", 5), ("begin", 6), ("end", 6)]),
+        (5, 7, [("begin", 0), ("end", 4)]),
+        (4, 2, [("begin", 0), ("end", 1), ("begin", 2), ("end", 3)]),
+        (2, 1, [("begin", 0), ("end", 0), ("begin", 1), ("end", 1)]),
+    ],
+)
+def test_steps_per_execution_spaces_the_batch_hooks_and_changes_no_number(rows: int, each: int, want: Any) -> None:
+    rng = np.random.default_rng(rows)
+    x, y = rng.normal(size=(rows, 1)), rng.normal(size=(rows, 1))
+    found = []
+    for one in (1, each):
+        utils.set_random_seed(3)
+        model, hook = constant("mse", rate=0.1, steps_per_execution=one), Moments()
+        history = model.fit(x, y, batch_size=1, epochs=2, verbose=0, callbacks=[hook])
+        found.append((history.history, model.get_weights()[0].tobytes()))
+    assert found[0] == found[1]
+    assert hook.seen == 2 * want
+
+
+def test_stopping_takes_effect_after_an_execution() -> None:
+    model, hook = constant("mse", rate=0.1, steps_per_execution=3), Moments(stop_at=2)
+    model.fit(np.ones((11, 1)), np.zeros((11, 1)), batch_size=1, verbose=0, callbacks=[hook])
+    assert hook.seen == [("begin", 0), ("end", 2)]
+    assert int(np.asarray(model.optimizer.iterations)) == 3
+
+
+@pytest.mark.parametrize("wrong", [0, -2, 1.5, "three"])
+def test_steps_per_execution_is_a_positive_whole_number(wrong: Any) -> None:
+    with pytest.raises(errors.ArgumentError, match="steps_per_execution must be a whole number, 1 at least"):
+        constant(steps_per_execution=wrong)
+
+
+@pytest.mark.parametrize("verbose", [1, 2, "auto"])
+def test_what_is_shown_needs_no_length_of_the_data(verbose: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    def data() -> Any:
+        yield from [(np.ones((2, 1)), np.zeros((2, 1)))] * 3
+
+    constant("mse").fit(data(), verbose=verbose)
+    told = capsys.readouterr().out
+    assert "epoch 1/1" in told
+    assert "ms/step  loss 1" in told
