@@ -63,20 +63,20 @@ MISTAKES = [
     Mistake("wrong shape", lambda s: s.model.fit({**GOOD, "tags": TAGS[:, :3]}, TARGET), errors.ShapeError,
             "'tags'", "(None, 5)", "(7, 3)", "expected"),
     Mistake("wrong name", lambda s: s.model.fit({"ids": IDS, "tag": TAGS}, TARGET), errors.ArgumentError,
-            "'tag'", "the names are 'ids', 'tags'", "unknown: 'tag'", "missing: 'tags'"),
+            "unknown: 'tag';", "the names are 'ids', 'tags'", "inputs: ", "missing: 'tags'"),
     Mistake("wrong dtype", lambda s: s.model.fit({**GOOD, "ids": IDS + 0.5}, TARGET), errors.DtypeError,
             "'ids'", "int64", "float64", "whole numbers"),
     Mistake("wrong loss", lambda s: s.model.compile("sgd", "mean_squared_eror"), errors.ArgumentError,
-            "'mean_squared_eror'", "loss", "unknown loss", "did you mean 'mean_squared_error'"),
+            "'mean_squared_eror'", "'MeanSquaredError'", "unknown loss", "did you mean 'mean_squared_error'"),
     Mistake("forgotten compile", uncompiled, errors.StateError,
-            "tickets.fit", "needs a compiled model", "tickets", "call model.compile(optimizer=..., loss=...) first"),
+            "tickets.fit", "a compiled model", "needs", "call model.compile(optimizer=..., loss=...) first"),
     Mistake("unequal row counts", lambda s: s.model.fit({**GOOD, "tags": TAGS[:5]}, TARGET), errors.ShapeError,
-            "'tags'", "'ids' has 7", "'tags' has 5", "need the same number of rows"),
+            "'target of score' has 7", "'ids' has 7", "'tags' has 5", "need the same number of rows"),
     Mistake("unknown output", lambda s: s.client.infer("tickets", GOOD, outputs=["scor"]), serve.ServerError,
-            "'scor'", "score", "scor'", "outputs"),
+            "'scor'", "'score'", "unexpected inference output", "the outputs are"),
     Mistake("port taken", port_taken, SystemExit, "{port}", "127.0.0.1", "1: serve:", "in use"),
     Mistake("missing model", lambda s: s.client.infer("ticket", GOOD), serve.NotFoundError,
-            "'ticket'", "tickets", "ticket'", "found"),
+            "'ticket'", "'tickets'", "is not found", "the models are"),
     Mistake("missing folder", lambda s: s.model.export(s.folder / "none" / "model.onnx"), errors.ExportError,
             "none", "folder", "does not exist", "create it first"),
 ]  # fmt: skip
@@ -118,6 +118,13 @@ def mistake(request: pytest.FixtureRequest, server: Any, tmp_path: Path, capsys:
         and server.client.is_ready("tickets")
     )
     return SimpleNamespace(row=row, text=str(caught.value), unchanged=unchanged, port=server.port)
+
+
+@pytest.mark.parametrize("row", MISTAKES, ids=[m.title for m in MISTAKES])
+def test_no_text_of_a_row_holds_another(row: Mistake) -> None:
+    """Else one of the assertions could not fail by itself."""
+    texts = (row.name, row.expected, row.got, row.action)
+    assert not [(a, b) for i, a in enumerate(texts) for j, b in enumerate(texts) if i != j and a in b]
 
 
 def test_it_names_what_the_person_named(mistake: Any) -> None:

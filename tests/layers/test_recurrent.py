@@ -61,7 +61,7 @@ def test_a_hundred_steps(make: Any, tmp_path: Path) -> None:
     model = model_of(make(U, return_sequences=True, bias_initializer="ones"), masked=True)
     session = session_of(model, tmp_path)
     feeds = {"x": RNG.normal(size=(3, 100, F)).astype(np.float32), "m": RNG.integers(0, 5, (3, 100)) > 0}
-    close(session.run(None, feeds)[0], model.predict(feeds), 1e-4, "a hundred steps")
+    close(session.run(None, feeds)[0], model.predict(feeds), 1e-5, "a hundred steps")
 
 
 @each_kind

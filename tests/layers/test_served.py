@@ -85,7 +85,7 @@ def test_a_hundred_steps(row: Row, tmp_path: Path) -> None:
     arrays = arrays_of(row, 3, 101)
     found = session.run(None, {f"in_{i}": a for i, a in enumerate(arrays)})
     for got, want in zip(found, expected(row, model, arrays), strict=True):
-        close(got, want, 1e-4, row.name)
+        close(got, want, 1e-5, row.name)
 
 
 def gradient_model(row: Row, layer: object) -> Model:

@@ -4,9 +4,8 @@ import queue
 
 import numpy as np
 import pytest
-
-triton = pytest.importorskip("tritonclient.grpc")
-utils = pytest.importorskip("tritonclient.utils")
+import tritonclient.grpc as triton
+from tritonclient import utils
 
 
 @pytest.fixture(scope="module", params=["process", "thread"])

@@ -13,9 +13,9 @@ from graphkit.core.dimension import Dimension
 from graphkit.core.errors import ArgumentError, GraphkitError, RangeError, ShapeError
 from graphkit.core.spec import Spec
 from graphkit.graph import trace
-from graphkit.graph.graph import replay
 from graphkit.ops.loss import softmax_crossentropy
 from graphkit.train import losses
+from tests.ops import harness
 
 B, T, N = 5, 7, 3
 RNG = np.random.default_rng(11)
@@ -170,20 +170,12 @@ def test_compiled_form_is_the_same(loss: Any, y_true: Any, y_pred: Any, want: An
         return value, tape.gradient(value, x)
 
     arrays = (y_pred, y_true, WEIGHTS)
-    graph, symbols = trace.run(step, [Spec((batch, *a.shape[1:]), a.dtype) for a in arrays])
-    values = {id(s): a for s, a in zip(symbols, arrays, strict=True)}
-    bound = [replace_op(n, {"batch": B}) for n in graph.nodes()]
-    replay(bound, values)
-    np.testing.assert_allclose(values[id(graph.outputs[0])], (want * WEIGHTS).mean(), rtol=2e-5)
+    graph, _ = trace.run(step, [Spec((batch, *a.shape[1:]), a.dtype) for a in arrays])
+    value, gradient = harness.planned(graph, arrays)(*arrays)
+    np.testing.assert_allclose(value, (want * WEIGHTS).mean(), rtol=2e-5)
     x = ops.convert_to_tensor(y_pred)
     eager = step(x, y_true, WEIGHTS)[1]
-    np.testing.assert_allclose(values[id(graph.outputs[1])], eager, rtol=2e-6, atol=2e-7)
-
-
-def replace_op(node: Any, sizes: dict[str, int]) -> Any:
-    """The node with numbers for the free sizes of its op, as a plan binds them."""
-    node.op = node.op.bind(sizes)
-    return node
+    np.testing.assert_allclose(gradient, eager, rtol=2e-6, atol=2e-7)
 
 
 @pytest.mark.parametrize(

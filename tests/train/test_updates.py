@@ -10,11 +10,9 @@ import pytest
 
 from graphkit import Input, Model, layers, utils
 from graphkit.core.errors import ArgumentError
-from graphkit.core.spec import Spec
-from graphkit.graph import trace
-from graphkit.graph.graph import replay
 from graphkit.ops import Variable
 from graphkit.train import optimizers
+from tests.train.replayed import updated
 
 RNG = np.random.default_rng(29)
 NAMES = ("dense/kernel", "dense/bias", "embedding/table")
@@ -147,15 +145,8 @@ def test_compiled_updates_are_the_same(name: str) -> None:
         optimizer.apply(gradients, weights)
         return (optimizer.iterations,)
 
-    graph, symbols = trace.run(step, [Spec(s.shape, s.dtype) for s in STARTS])
-    nodes = graph.nodes()
+    graph = updated(step, STEPS)
     assert "learning_rate" not in {v.path for v, _ in graph.updates}
-    for gradients in STEPS:
-        values: dict[int, Any] = {id(s): v.numpy() for v, s in graph.states}
-        values |= {id(s): g for s, g in zip(symbols, gradients, strict=True)}
-        replay(nodes, values)
-        for variable, value in graph.updates:
-            variable.assign(values[id(value)])
     for got, want in zip(weights, moved(make()), strict=True):
         np.testing.assert_array_equal(got, want)
 

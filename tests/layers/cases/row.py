@@ -50,7 +50,7 @@ def steps(batch: int, time: int) -> np.ndarray:
 class Row:
     """A layer: `make` gives it, `call` calls it on the inputs, `want` is the same on float64 arrays and weights.
 
-    flat: the outputs have no gradient, being places or integers.
+    flat: there is no gradient: the outputs are places or integers, or no float goes in and nothing is learned.
     """
 
     name: str
