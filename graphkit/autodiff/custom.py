@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 from graphkit.core import tree
 from graphkit.core.context import changed, current
 from graphkit.core.errors import ArgumentError, GradientError
 from graphkit.core.op import Op, apply, spec_of
 from graphkit.core.reverse import Alias
-from graphkit.core.spec import Sizes, show
+from graphkit.core.spec import fits, show
 from graphkit.graph.symbol import Node, Symbol
 from graphkit.graph.trace import Trace
 from graphkit.ops import convert_to_tensor
@@ -23,7 +23,6 @@ class CustomGradient(Op):
     gradient: Callable[..., Any]
     n_inputs: int
     n_outputs: int
-    differentiable: ClassVar[bool] = True
 
     @property
     def outputs(self) -> int:
@@ -35,18 +34,12 @@ class CustomGradient(Op):
         if len(given) != self.n_inputs:
             raise GradientError(f"the custom gradient gave {len(given)} values for {self.n_inputs} inputs")
         for cotangent, value in zip(given, ins, strict=True):
-            if cotangent is not None and not _fits(spec_of(cotangent).dims, spec_of(value).dims):
+            if cotangent is not None and not fits(spec_of(cotangent).dims, spec_of(value).dims):
                 raise GradientError(
                     f"the custom gradient gave a value of shape {show(spec_of(cotangent).dims)} for an input of "
                     f"shape {show(spec_of(value).dims)}"
                 )
         return given
-
-
-def _fits(one: Sizes, other: Sizes) -> bool:
-    """Whether two shapes are equal, as far as their sizes are known."""
-    known = zip(one, other, strict=False)
-    return len(one) == len(other) and all(a == b for a, b in known if isinstance(a, int) and isinstance(b, int))
 
 
 class CustomCall(Op):

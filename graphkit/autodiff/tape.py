@@ -13,8 +13,8 @@ from graphkit.core.context import changed, current, drop_recorder, push_recorder
 from graphkit.core.dtypes import is_float
 from graphkit.core.errors import ArgumentError, DtypeError, GradientError, ShapeError
 from graphkit.core.op import Value, spec_of
-from graphkit.core.reverse import Recording, added, backward, variable_of, zeros_like
-from graphkit.core.spec import show
+from graphkit.core.reverse import Recording, added, backward, zeros_like
+from graphkit.core.spec import fits, show
 from graphkit.ops import convert_to_tensor, reshape, stack
 
 
@@ -95,7 +95,7 @@ class GradientTape:
         dims = spec_of(target).dims
         if any(not isinstance(d, int) for d in dims):
             raise ShapeError(f"a jacobian needs a target of known sizes, got {show(dims)}")
-        sizes = tuple(int(d) for d in dims)  # type: ignore[arg-type] # checked above
+        sizes = spec_of(target).numbers
         count = int(np.prod(sizes))
         if count == 0:
             return tree.mapped(
@@ -127,23 +127,20 @@ class GradientTape:
             if not is_float(target.dtype):
                 raise DtypeError(f"the target has dtype {target.dtype}; only floats have gradients")
             seed = _seed(target, cotangent)
-            for key in self._keys(target):
-                seeds[key] = seed if key not in seeds else seeds[key] + seed
+            key = id(self._versions(target)[-1])
+            seeds[key] = seed if key not in seeds else seeds[key] + seed
         return seeds
 
-    def _keys(self, value: Any) -> list[int]:
+    def _versions(self, value: Any) -> list[Any]:
+        """The versions of a variable that were read, else the value itself."""
         reads = self._recording.reads.get(id(value)) if getattr(value, "is_variable", False) else None
-        return [id(value)] if not reads else [id(reads[-1])]
+        return reads or [value]
 
     def _of(self, source: Any, seeds: dict[int, Any], unconnected: str) -> Any:
         if not isinstance(source, Value):
             raise ArgumentError(f"a source is a {type(source).__name__}; take the gradient with respect to values")
-        variable = source if getattr(source, "is_variable", False) else None
-        values = self._recording.reads.get(id(variable), []) if variable is not None else [source]
-        if not values and variable_of(source) is not None:
-            values = [source]
         total: Any = None
-        for value in values:
+        for value in self._versions(source):
             part = seeds.get(id(value))
             if part is not None:
                 total = part if total is None else added(total, part)
@@ -165,7 +162,6 @@ def _seed(target: Any, cotangent: Any) -> Any:
     if not isinstance(cotangent, Value):
         value = convert_to_tensor(np.asarray(cotangent, spec.dtype))
     have = spec_of(value).dims
-    differ = any(isinstance(a, int) and isinstance(b, int) and a != b for a, b in zip(have, spec.dims, strict=False))
-    if len(have) != spec.rank or differ:
+    if not fits(have, spec.dims):
         raise ShapeError(f"the target has shape {show(spec.dims)}, its output gradient {show(have)}")
     return value

@@ -29,10 +29,6 @@ class Floor:
         return f"(({self.top}) // ({self.bottom}))"
 
 
-def _key(atom: Atom) -> str:
-    return atom if isinstance(atom, str) else str(atom)
-
-
 @dataclass(frozen=True, eq=False)
 class Dimension:
     """A polynomial with integer coefficients: {(): 1, ("t",): 2} is 2 * t + 1."""
@@ -61,7 +57,7 @@ class Dimension:
         total: dict[Monomial, int] = {}
         for left, count in self.terms:
             for right, times in _terms(other):
-                monomial = tuple(sorted(left + right, key=_key))
+                monomial = tuple(sorted(left + right, key=str))
                 total[monomial] = total.get(monomial, 0) + count * times
         return _normal(total)
 
@@ -84,7 +80,7 @@ class Dimension:
 
     def __str__(self) -> str:
         return " + ".join(
-            " * ".join([str(count)] * (count != 1 or not monomial) + [_key(a) for a in monomial])
+            " * ".join([str(count)] * (count != 1 or not monomial) + [str(a) for a in monomial])
             for monomial, count in self.terms
         ).replace("+ -", "- ")
 
@@ -125,7 +121,7 @@ def _normal(total: Mapping[Monomial, int]) -> Size:
         return 0
     if set(kept) == {()}:
         return kept[()]
-    order = sorted(kept.items(), key=lambda item: (item[0] == (), [_key(a) for a in item[0]]))
+    order = sorted(kept.items(), key=lambda item: (item[0] == (), [str(a) for a in item[0]]))
     return Dimension(tuple(order))
 
 

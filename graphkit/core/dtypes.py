@@ -13,10 +13,8 @@ from numpy.typing import NDArray
 from graphkit.core.errors import DtypeError
 
 Array = NDArray[Any]
-Scalar = bool | int | float | np.generic
 
 _default_float: ContextVar[str] = ContextVar("graphkit_default_float", default="float32")
-_KINDS = "bui"
 
 
 def default_float() -> np.dtype[Any]:
@@ -53,7 +51,7 @@ def is_float(dtype: np.dtype[Any]) -> bool:
 
 def is_scalar(value: Any) -> bool:
     """True for Python numbers and NumPy scalars, which never decide a dtype."""
-    return isinstance(value, bool | int | float | np.generic) and not isinstance(value, np.ndarray)
+    return isinstance(value, bool | int | float | np.generic)
 
 
 def common(strong: list[np.dtype[Any]], weak: list[Any]) -> np.dtype[Any]:

@@ -68,6 +68,12 @@ def axis_of(axis: int, rank: int, what: str = "axis") -> int:
     return axis % rank
 
 
+def fits(one: Sizes, other: Sizes) -> bool:
+    """Whether two shapes are equal, as far as their sizes are known."""
+    known = zip(one, other, strict=False)
+    return len(one) == len(other) and all(a == b for a, b in known if isinstance(a, int) and isinstance(b, int))
+
+
 def broadcast(name: str, left: Spec, right: Spec) -> Sizes:
     """The sizes of two operands together, by NumPy's rule; undecided names count as equal."""
     rank = max(left.rank, right.rank)

@@ -190,7 +190,7 @@ def example_feeds(source: Any, sizes: dict[str, int]) -> list[Array]:
 
 
 def _example(rng: np.random.Generator, spec: Spec, ids: tuple[int, int] | None) -> Array:
-    shape = tuple(int(d) for d in spec.dims)  # type: ignore[arg-type] # numbers
+    shape = spec.numbers
     if is_float(spec.dtype) and ids is None:
         return rng.normal(size=shape).astype(spec.dtype)
     low, high = ids or (0, 2)

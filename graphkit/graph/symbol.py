@@ -120,6 +120,15 @@ def user_line() -> str:
     return f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
+def noted(op: Op, ins: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Value, ...]]:
+    """A new node for a call: its inputs and outputs. An error of the shapes names the layer around the call."""
+    try:
+        specs = infer_all(op, [spec_of(x) for x in ins])
+    except GraphkitError as error:
+        raise located(error, "/".join(current().scope)) from None
+    return ins, Node(op, ins, specs).outputs
+
+
 class Recorder:
     """Reads an op call as a node. Variables stay leaves: each replay reads their present value."""
 
@@ -133,11 +142,7 @@ class Recorder:
                     f"{user_line()}: a number computed from variable {frozen.path!r} outside a layer enters the model; "
                     "it would be frozen there. Compute it in the call of a layer, or freeze it knowingly with numpy()"
                 )
-        try:
-            specs = infer_all(op, [spec_of(x) for x in inputs])
-        except GraphkitError as error:
-            raise located(error, "/".join(current().scope)) from None
-        return tuple(inputs), Node(op, inputs, specs).outputs
+        return noted(op, tuple(inputs))
 
     def read(self, variable: Any) -> Any:
         """The variable: its reads are leaves."""

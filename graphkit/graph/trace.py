@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from graphkit.core.context import changed, current
-from graphkit.core.errors import GraphkitError, ShapeError, located
-from graphkit.core.op import Op, Value, apply, infer_all, spec_of
+from graphkit.core.errors import ShapeError
+from graphkit.core.op import Op, Value, apply, spec_of
 from graphkit.core.spec import Spec, show
 from graphkit.graph.graph import Graph
-from graphkit.graph.symbol import Node, Symbol
+from graphkit.graph.symbol import Symbol, noted
 from graphkit.ops.convert import as_value, cast
 from graphkit.ops.elementwise import StopGradient
 
@@ -34,11 +34,7 @@ class Trace:
 
     def process(self, op: Op, inputs: Sequence[Any]) -> tuple[tuple[Any, ...], tuple[Value, ...]]:
         ins = tuple(self.read(x) if getattr(x, "is_variable", False) else _settled(x) for x in inputs)
-        try:
-            specs = infer_all(op, [spec_of(x) for x in ins])
-        except GraphkitError as error:
-            raise located(error, "/".join(current().scope)) from None
-        return ins, Node(op, ins, specs).outputs
+        return noted(op, ins)
 
     def read(self, variable: Any) -> Any:
         """The symbol of the variable's present version."""

@@ -55,9 +55,8 @@ class Scan(Op):
 
     def forward(self, *arrays: Array, out: Any = None) -> Any:
         consts, carries, sequences = self._split(arrays)
-        specs = self.infer(*(spec_of(a) for a in arrays))
         if out is None:
-            out = tuple(np.empty(s.shape, s.dtype) for s in specs)
+            out = tuple(np.empty(s.numbers, s.dtype) for s in self.infer(*map(spec_of, arrays)))
         elif not isinstance(out, tuple):
             out = (out,)
         steps = range(sequences[0].shape[0])

@@ -14,7 +14,7 @@ from graphkit.core.dimension import Size
 from graphkit.core.dtypes import Array
 from graphkit.core.errors import ShapeError
 from graphkit.core.op import Builder, Op, Value, apply, spec_of
-from graphkit.core.spec import Sizes, Spec, show
+from graphkit.core.spec import Sizes, Spec, fits, show
 from graphkit.ops.conv_onnx import lower_conv, lower_input_gradient, lower_weight_gradient
 from graphkit.ops.convert import promote_float
 from graphkit.ops.correlate import Convolution, convolution
@@ -55,7 +55,7 @@ class Convolving(Op):
         outs = self.window(w[:-2]).outs(x[1:-1], self.name)
         if y is not None:
             have, want = (*y[1:-1], y[-1]), (*outs, w[-1])
-            if any(isinstance(a, int) and isinstance(b, int) and a != b for a, b in zip(have, want, strict=True)):
+            if not fits(have, want):
                 raise ShapeError(
                     f"{self.name}: {show(x)} and a kernel {show(w)} make {show((x[0], *want))}, got {show(y)}"
                 )

@@ -58,7 +58,7 @@ def padded(b: Builder, x: str, window: Window, sizes: Sizes) -> str:
     """x with zeros around it, as many as the sizes ask for when it runs."""
     total = _total(b, window, sizes)
     low = b.emit("Div", total, b.constant([2]))
-    return _pad(b, x, low, b.emit("Sub", total, low), len(sizes))
+    return _pad(b, x, low, b.emit("Sub", total, low))
 
 
 def _total(b: Builder, window: Window, sizes: Sizes) -> str:
@@ -67,7 +67,7 @@ def _total(b: Builder, window: Window, sizes: Sizes) -> str:
     return b.emit("Max", lacking, b.constant([0]))
 
 
-def _pad(b: Builder, x: str, low: str, high: str, axes: int) -> str:
+def _pad(b: Builder, x: str, low: str, high: str) -> str:
     front = b.constant([0, 0])
     return b.emit("Pad", x, b.emit("Concat", front, low, front, high, axis=0))
 
@@ -107,7 +107,7 @@ def transposed(b: Builder, g: str, kernel: str, window: Window, groups: int, siz
         low = b.constant([e[0] for e in ends if e is not None])
     end = b.emit("Add", low, b.sizes(sizes))
     missing = b.emit("Max", b.emit("Sub", end, b.sizes(covered)), b.constant([0]))
-    long = _pad(b, full, b.constant([0] * len(sizes)), missing, len(sizes))
+    long = _pad(b, full, b.constant([0] * len(sizes)), missing)
     return b.emit("Slice", long, low, end, b.constant(list(range(2, len(sizes) + 2))))
 
 

@@ -18,7 +18,7 @@ from graphkit.ops.elementwise import where
 from graphkit.ops.index import AddRows, Gather, arange, check_range, getitem, one_hot
 from graphkit.ops.loss import check_labels
 from graphkit.ops.reduce import max
-from graphkit.ops.shape import BroadcastTo, Reshape, Slice, reshape, shape
+from graphkit.ops.shape import BroadcastTo, Reshape, Slice, fill, reshape, shape
 
 
 class GatherElements(Op):
@@ -37,11 +37,7 @@ class GatherElements(Op):
 
     def forward(self, x: Array, indices: Array, out: Any = None) -> Any:
         check_range(indices, x.shape[self.axis])
-        found = np.take_along_axis(x, indices, self.axis)
-        if out is None:
-            return found
-        np.copyto(out, found)
-        return np.asarray(out)
+        return fill(out, np.take_along_axis(x, indices, self.axis))
 
     def vjp(self, g: Any, ins: tuple[Any, ...], out: Any) -> tuple[Any, ...]:
         x, indices = ins

@@ -10,6 +10,7 @@ import numpy as np
 from graphkit.core.dtypes import Array, is_float
 from graphkit.core.errors import DtypeError
 from graphkit.core.op import Builder, Op, apply, spec_of
+from graphkit.core.reverse import Alias
 from graphkit.core.spec import Spec, broadcast
 from graphkit.ops.compare import GreaterEqual, equal, greater, logical_not
 from graphkit.ops.convert import as_float, as_value, cast, promote, promote_float
@@ -239,21 +240,10 @@ class Power(Binary):
         return gx, g * where(positive, out * log(where(positive, x, 1.0)), 0.0)
 
 
-class StopGradient(Op):
+class StopGradient(Alias):
     """x, through which no gradient flows."""
 
-    view = True
     differentiable = False
-    onnx_type = "Identity"
-
-    def infer(self, x: Spec) -> Spec:
-        return x
-
-    def forward(self, x: Array, out: Any = None) -> Any:
-        if out is None:
-            return x
-        np.copyto(out, x)
-        return np.asarray(out)
 
 
 # functions

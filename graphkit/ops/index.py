@@ -162,9 +162,6 @@ class Arange(Op):
     def forward(self, *bounds: Array, out: Any = None) -> Any:
         return fill(out, np.arange(*self.values[:3], dtype=self.dtype))
 
-    def mask(self, ins: tuple[Any, ...], out: Value) -> Value | None:
-        return None
-
     def lower(self, b: Builder, ins: Sequence[str], outs: Sequence[str]) -> None:
         bounds = [b.emit("Squeeze", b.sizes([size])) for size in (self.start, self.stop)]
         b.node("Cast", [b.emit("Range", *bounds, b.constant(self.step))], outs, to=self.dtype)
@@ -226,8 +223,8 @@ def getitem(x: Any, key: Any) -> Any:
     named = sum(k is not None and k is not Ellipsis for k in keys)
     if named > spec_of(x).rank:
         raise ShapeError(f"{named} indices for a value of shape {show(spec_of(x).dims)}")
-    if Ellipsis in [k for k in keys if k is Ellipsis]:
-        place = next(i for i, k in enumerate(keys) if k is Ellipsis)
+    place = next((i for i, k in enumerate(keys) if k is Ellipsis), None)
+    if place is not None:
         keys[place : place + 1] = [slice(None)] * (spec_of(x).rank - named)
     axis = 0
     dims_kept: list[int | None] = []
@@ -236,11 +233,11 @@ def getitem(x: Any, key: Any) -> Any:
             dims_kept.append(None)
             continue
         x, keep = _index_axis(x, axis, k)
-        dims_kept.append(axis if keep else -1)
+        dims_kept += [axis] if keep else []
         axis += 1
     dims_kept += list(range(axis, spec_of(x).rank))
     sizes = spec_of(x).dims
-    wanted = tuple(1 if d is None else sizes[d] for d in dims_kept if d != -1)
+    wanted = tuple(1 if d is None else sizes[d] for d in dims_kept)
     return x if wanted == sizes else apply(Reshape(wanted), x)
 
 

@@ -33,10 +33,6 @@ class LayerNorm(Fused):
 
     onnx_type = "LayerNormalization"
 
-    @property
-    def outputs(self) -> int:
-        return 1
-
     def infer(self, x: Spec, gamma: Spec, beta: Spec) -> tuple[Spec, ...]:
         for name, spec in (("gamma", gamma), ("beta", beta)):
             if spec.dims != x.dims[self.axis :]:

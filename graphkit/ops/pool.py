@@ -15,7 +15,8 @@ import numpy as np
 from graphkit.core.dtypes import Array
 from graphkit.core.errors import DtypeError, ShapeError
 from graphkit.core.op import Builder, Op, Value, apply, spec_of
-from graphkit.core.spec import Sizes, Spec, show
+from graphkit.core.spec import Sizes, Spec, fits, show
+from graphkit.ops.conv import made as new_array
 from graphkit.ops.conv_onnx import padding as padding_of
 from graphkit.ops.conv_onnx import to_back, to_front, transposed
 from graphkit.ops.convert import as_float
@@ -74,10 +75,6 @@ def _offsets(window: Window, sizes: Numbers) -> list[tuple[Slices, Slices]]:
     return [(windows, values) for _, windows, values in window.offsets(sizes)]
 
 
-def _empty(spec: Spec, out: Any) -> Any:
-    return np.empty(spec.numbers, spec.dtype) if out is None else out
-
-
 class MaxPool(Pooling):
     """The largest value of each window.    (b, *n, c) -> (b, *outs, c)"""
 
@@ -87,7 +84,7 @@ class MaxPool(Pooling):
         return self.pooled(x)
 
     def forward(self, x: Array, out: Any = None) -> Any:
-        out = _empty(self.pooled(spec_of(x)), out)
+        out = new_array(self, x) if out is None else out
         offsets = self.offsets(x.shape)
         for images in self.blocks(out):
             block, made = x[images], out[images]
@@ -128,7 +125,7 @@ class MaxPoolGradient(Pooling):
         return y.with_dims(self.block(y)), bits, bits
 
     def forward(self, g: Array, x: Array, y: Array, out: Any = None, scratch: Any = None) -> Any:
-        out = _empty(spec_of(x), out)
+        out = new_array(self, g, x, y) if out is None else out
         for images in self.blocks(y):
             given, made = g[images], out[images]
             made[...] = 0
@@ -166,7 +163,7 @@ class MaxPoolPick(Pooling):
     scratch = MaxPoolGradient.scratch
 
     def forward(self, h: Array, x: Array, y: Array, out: Any = None, scratch: Any = None) -> Any:
-        out = _empty(self.pooled(spec_of(x)), out)
+        out = new_array(self, h, x, y) if out is None else out
         for images in self.blocks(y):
             given, made = h[images], out[images]
             made[...] = 0
@@ -203,8 +200,7 @@ def _firsts(
 def _check(op: Op, want: Spec, *given: Spec) -> None:
     """ShapeError where a value does not have the sizes that it must."""
     for spec in given:
-        pairs = zip(spec.dims, want.dims, strict=False)
-        if spec.rank != want.rank or any(a != b for a, b in pairs if isinstance(a, int) and isinstance(b, int)):
+        if not fits(spec.dims, want.dims):
             raise ShapeError(f"{op.name}: expected a value of shape {show(want.dims)}, got {show(spec.dims)}")
 
 
@@ -217,7 +213,7 @@ class AveragePool(Pooling):
         return self.pooled(x)
 
     def forward(self, x: Array, out: Any = None) -> Any:
-        out = _empty(self.pooled(spec_of(x)), out)
+        out = new_array(self, x) if out is None else out
         offsets, shares = self.offsets(x.shape), _shares(self.window, x.shape, x.dtype)
         for images in self.blocks(out):
             block, made = x[images], out[images]
@@ -253,7 +249,7 @@ class AveragePoolGradient(Pooling):
         return (g.with_dims(self.block(g)),)
 
     def forward(self, g: Array, out: Any = None, scratch: Any = None) -> Any:
-        out = _empty(self.infer(spec_of(g)), out)
+        out = new_array(self, g) if out is None else out
         offsets, shares = self.offsets(out.shape), _shares(self.window, out.shape, g.dtype)
         for images in self.blocks(g):
             made, share_of = out[images], scratch[0][: len(g[images])]
@@ -281,6 +277,7 @@ class AveragePoolGradient(Pooling):
         to_back(b, b.emit("Reshape", spread, b.sizes(inner), allowzero=1), outs[0], axes)
 
 
+@lru_cache(maxsize=256)
 def _shares(window: Window, x: tuple[int, ...], dtype: np.dtype[Any]) -> list[Array]:
     """1 / how many values each window has along each axis, shaped to be multiplied with (b, *outs, c)."""
     found = []

@@ -6,8 +6,8 @@ same numbers, with any number of threads.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -27,6 +27,7 @@ class RandomUniform(Op):
 
     dims: Sizes
     dtype: str
+    draws: ClassVar[Callable[..., Any]] = np.random.Generator.random
     random = True
     differentiable = False
 
@@ -38,7 +39,8 @@ class RandomUniform(Op):
             out = np.empty(self.dims, self.dtype)
         flat = out.reshape(-1)
         for block in range(-(-flat.size // BLOCK)):
-            _generator(key, step, block).random(dtype=flat.dtype.type, out=flat[block * BLOCK : (block + 1) * BLOCK])
+            piece = flat[block * BLOCK : (block + 1) * BLOCK]
+            type(self).draws(_generator(key, step, block), dtype=flat.dtype.type, out=piece)
         return np.asarray(out)
 
     def lower(self, b: Builder, ins: Sequence[str], outs: Sequence[str]) -> None:
@@ -48,15 +50,7 @@ class RandomUniform(Op):
 class RandomNormal(RandomUniform):
     """Numbers of the normal distribution with mean 0 and deviation 1.    key, step -> dims"""
 
-    def forward(self, key: Array, step: Array, out: Any = None) -> Any:
-        if out is None:
-            out = np.empty(self.dims, self.dtype)
-        flat = out.reshape(-1)
-        for block in range(-(-flat.size // BLOCK)):
-            _generator(key, step, block).standard_normal(
-                dtype=flat.dtype.type, out=flat[block * BLOCK : (block + 1) * BLOCK]
-            )
-        return np.asarray(out)
+    draws = np.random.Generator.standard_normal
 
 
 def _generator(key: Array, step: Array, block: int) -> np.random.Generator:

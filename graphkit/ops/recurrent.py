@@ -13,7 +13,7 @@ from graphkit.core.op import Builder, Op, Value, apply, spec_of
 from graphkit.core.reverse import Fused
 from graphkit.core.spec import Sizes, Spec, show
 from graphkit.ops import lstm_kernel
-from graphkit.ops.cells import lstm_cell, over_steps
+from graphkit.ops.cells import Cell, lstm_cell, over_steps
 from graphkit.ops.recurrent_onnx import lower_recurrent
 
 
@@ -76,6 +76,29 @@ class Recurrence(Fused):
         """Where a step is left out, (t, 1, b); None without a mask."""
         return np.logical_not(ins[-1].T)[:, None, :] if self.masked else None
 
+    def cell(self) -> Cell:
+        """One step as a formula."""
+        raise NotImplementedError(f"{self.name}.cell")
+
+    def expand(self, *ins: Any) -> Any:
+        n = 4 + len(self.states)
+        mask = ins[n] if self.masked else None
+        found = over_steps(self.cell(), ins[0], ins[1:4], ins[4:n], mask, self.sequences)
+        return found if self.outputs > 1 else found[0]
+
+    def input_gradients(self, ins: Any, dz: Array, buffers: Sequence[Array], out: Any) -> Array:
+        """Fills the cotangents of x and of the kernel; gives those of the gates, dz (t, gates u, b), as columns."""
+        flat, rows, dx_rows, w = buffers
+        np.copyto(flat, dz.transpose(1, 0, 2))
+        np.copyto(rows, ins[0].transpose(1, 0, 2))
+        columns = flat.reshape(len(flat), -1)
+        np.copyto(w, ins[1].T)
+        np.matmul(columns.T, w, out=dx_rows.reshape(-1, rows.shape[2]))
+        np.copyto(out[0], dx_rows.transpose(1, 0, 2))
+        np.matmul(columns, rows.reshape(-1, rows.shape[2]), out=w)
+        np.copyto(out[1], w.T)
+        return columns
+
     def mask(self, ins: tuple[Any, ...], out: Value) -> Value | None:
         return None
 
@@ -124,8 +147,8 @@ class LSTM(Recurrence):
     def prepare_backward(self, gs: Any, ins: Any, outs: Any, out: Any, scratch: Any) -> Callable[[], Any]:
         return lstm_kernel.Backward(gs, ins, outs, out, scratch, self.sequences, self.masked)
 
-    def expand(self, *ins: Any) -> Any:
-        return over_steps(lstm_cell(), ins[0], ins[1:4], ins[4:6], ins[6] if self.masked else None, self.sequences)
+    def cell(self) -> Cell:
+        return lstm_cell()
 
 
 def lstm(x: Any, weights: Sequence[Any], state: Sequence[Any], mask: Any = None, sequences: bool = False) -> Any:

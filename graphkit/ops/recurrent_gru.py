@@ -10,7 +10,7 @@ import numpy as np
 from graphkit.core.dtypes import Array
 from graphkit.core.op import Builder, Op, apply
 from graphkit.core.spec import Sizes, Spec
-from graphkit.ops.cells import gru_cell, over_steps
+from graphkit.ops.cells import Cell, gru_cell
 from graphkit.ops.recurrent import Recurrence
 from graphkit.ops.recurrent_onnx import lower_recurrent
 
@@ -129,15 +129,8 @@ class GRU(Recurrence):
             np.add(dh_next, dh, out=dh_next)
             dh, dh_next = dh_next, dh
         np.copyto(out[4], dh.T)
-        np.copyto(flat, dz.transpose(1, 0, 2))
-        np.copyto(rows, ins[0].transpose(1, 0, 2))
         np.copyto(states, hidden[:-1].transpose(0, 2, 1))
-        columns = flat.reshape(3 * units, -1)
-        np.copyto(w, ins[1].T)
-        np.matmul(columns.T, w, out=dx_rows.reshape(-1, rows.shape[2]))
-        np.copyto(out[0], dx_rows.transpose(1, 0, 2))
-        np.matmul(columns, rows.reshape(-1, rows.shape[2]), out=w)
-        np.copyto(out[1], w.T)
+        columns = self.input_gradients(ins, dz, (flat, rows, dx_rows, w), out)
         self._recurrent_gradients(columns, last, flat_last, states, inner, u, out)
 
     def _factors(self, gates: Array, inner: Array, hidden: Array, dz: Array, carry: Array, dead: Array | None) -> None:
@@ -183,10 +176,8 @@ class GRU(Recurrence):
             np.sum(columns, axis=1, out=out[3])
         np.copyto(out[2], u.T)
 
-    def expand(self, *ins: Any) -> Any:
-        cell = gru_cell(reset_after=self.reset_after)
-        found = over_steps(cell, ins[0], ins[1:4], ins[4:5], ins[5] if self.masked else None, self.sequences)
-        return found if self.outputs > 1 else found[0]
+    def cell(self) -> Cell:
+        return gru_cell(reset_after=self.reset_after)
 
     def lower(self, b: Builder, ins: Sequence[str], outs: Sequence[str]) -> None:
         after = {"linear_before_reset": int(self.reset_after)}

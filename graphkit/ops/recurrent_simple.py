@@ -10,7 +10,7 @@ import numpy as np
 from graphkit.core.dtypes import Array
 from graphkit.core.op import Op, apply
 from graphkit.core.spec import Sizes, Spec
-from graphkit.ops.cells import over_steps, simple_cell
+from graphkit.ops.cells import Cell, simple_cell
 from graphkit.ops.recurrent import Recurrence
 
 
@@ -67,7 +67,7 @@ class SimpleRNN(Recurrence):
     def backward(
         self, gs: Sequence[Array], ins: Sequence[Array], outs: Sequence[Array], out: Any, scratch: Any
     ) -> None:
-        x, kernel, recurrent = ins[:3]
+        x, recurrent = ins[0], ins[2]
         units = recurrent.shape[0]
         hidden = outs[self.outputs]
         dz, flat, states, rows, dx_rows, w, u, dh, dh_next = scratch
@@ -76,7 +76,6 @@ class SimpleRNN(Recurrence):
         np.subtract(1.0, dz, out=dz)
         if dead is not None:
             np.copyto(dz, 0.0, where=dead)
-        np.copyto(w, kernel.T)
         np.copyto(u, recurrent.T)
         np.copyto(dh, gs[-1].T)
         g_steps = gs[0].transpose(1, 2, 0) if self.sequences else None
@@ -89,22 +88,14 @@ class SimpleRNN(Recurrence):
                 np.add(dh_next, dh, out=dh_next, where=dead[t])
             dh, dh_next = dh_next, dh
         np.copyto(out[4], dh.T)
-        np.copyto(flat, dz.transpose(1, 0, 2))
-        np.copyto(rows, x.transpose(1, 0, 2))
         np.copyto(states, hidden[:-1].transpose(0, 2, 1))
-        columns = flat.reshape(units, -1)
-        np.matmul(columns.T, w, out=dx_rows.reshape(-1, x.shape[2]))
-        np.copyto(out[0], dx_rows.transpose(1, 0, 2))
-        np.matmul(columns, rows.reshape(-1, x.shape[2]), out=w)
-        np.copyto(out[1], w.T)
+        columns = self.input_gradients(ins, dz, (flat, rows, dx_rows, w), out)
         np.matmul(columns, states.reshape(-1, units), out=u)
         np.copyto(out[2], u.T)
         np.sum(columns, axis=1, out=out[3])
 
-    def expand(self, *ins: Any) -> Any:
-        mask = ins[5] if self.masked else None
-        found = over_steps(simple_cell(), ins[0], ins[1:4], ins[4:5], mask, self.sequences)
-        return found if self.outputs > 1 else found[0]
+    def cell(self) -> Cell:
+        return simple_cell()
 
 
 def simple_rnn(x: Any, weights: Sequence[Any], state: Any, mask: Any = None, sequences: bool = False) -> Any:

@@ -16,7 +16,7 @@ from graphkit.core.spec import Spec, axis_of, show
 from graphkit.ops.compare import equal, not_equal
 from graphkit.ops.convert import as_float, as_value, cast
 from graphkit.ops.elementwise import absolute, exp, log, power, sqrt, square, where
-from graphkit.ops.shape import Reshape, SizeOf, Sum, fill
+from graphkit.ops.shape import Reshape, SizeOf, Sum, fill, squeeze
 
 Axis = int | Sequence[int] | None
 
@@ -119,10 +119,7 @@ def reduced(op: Callable[[tuple[int, ...]], Op], x: Any, axis: Axis, keepdims: b
     if not axes:
         return x
     kept = apply(op(axes), x)
-    if keepdims:
-        return kept
-    dims = tuple(d for i, d in enumerate(spec_of(x).dims) if i not in axes)
-    return apply(Reshape(dims), kept)
+    return kept if keepdims else squeeze(kept, axes)
 
 
 def sum(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
@@ -197,7 +194,7 @@ def norm(x: Any, ord: float | str | None = None, axis: Axis = None, keepdims: bo
         rows, columns = axes if axis is None or isinstance(axis, int) else (axis_of(a, spec_of(x).rank) for a in axis)
         over, along = (rows, columns) if abs(ord) == 1 else (columns, rows)
         found = extreme(sum(size, over, True), along, True)
-        return found if keepdims else apply(Reshape(spec_of(sum(x, axis)).dims), found)
+        return found if keepdims else squeeze(found, axes)
     if math.isinf(ord):
         return extreme(size, axis, keepdims)
     if ord in (0, 1):
@@ -249,10 +246,7 @@ def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     total = sum(exp(x - finite), axis, True)
     none = equal(total, 0.0)
     total = where(none, -math.inf, log(where(none, 1.0, total)) + finite)
-    if keepdims:
-        return total
-    axes = axes_of(x, axis)
-    return apply(Reshape(tuple(d for i, d in enumerate(spec_of(x).dims) if i not in axes)), total)
+    return total if keepdims else squeeze(total, axes_of(x, axis))
 
 
 FAMILY: Sequence[type[Op]] = (Sum, Max, Min, ArgMax, ArgMin)

@@ -268,9 +268,6 @@ class SizeOf(Op):
         number = np.asarray(count([x.shape[a] for a in self.axes]), self.dtype)
         return fill(out, number)
 
-    def mask(self, ins: tuple[Any, ...], out: Value) -> Value | None:
-        return None
-
     def lower(self, b: Builder, ins: Sequence[str], outs: Sequence[str]) -> None:
         sizes = b.emit("Gather", b.emit("Shape", ins[0]), b.constant(list(self.axes)))
         b.node("Cast", [b.emit("ReduceProd", sizes, keepdims=0)], outs, to=self.dtype)

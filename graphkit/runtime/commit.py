@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from graphkit.core.dtypes import Array
-from graphkit.core.spec import Spec
+from graphkit.core.op import spec_of
 from graphkit.graph.graph import Graph
 from graphkit.runtime.schedule import Group, Step, group
 
@@ -84,13 +84,10 @@ class Commit:
             if piece is not None:
                 array = array.reshape(()) if array.size == 1 else _cut(array, piece)
             ins.append(array)
-        extra: dict[str, Any] = {}
         if piece is not None:
             out = _cut(out, piece)
-        scratch = step.op.scratch(*(Spec(a.shape, a.dtype) for a in ins))
-        if scratch:
-            extra["scratch"] = tuple(np.empty(tuple(s.dims), s.dtype) for s in scratch)
-        self.calls.append(partial(step.op.forward, *ins, out=out, **extra))
+        scratch = tuple(np.empty(s.numbers, s.dtype) for s in step.op.scratch(*map(spec_of, ins)))
+        self.calls.append(step.op.prepare(ins, out, scratch))
 
     def _may_overwrite(self, home: Group, step: Step, variable: Any) -> bool:
         """Whether no one reads the old value of `variable` once this step has written the new one."""

@@ -42,7 +42,7 @@ def sizes_of(specs: Sequence[Spec], shapes: Sequence[Shape], names: Sequence[str
 class Compiled:
     """`function(*symbols) -> values` as graphs and plans. Safe to call from many threads.
 
-    function: pure but for its reads and assigns of variables. exclusive: it changes state, so calls take turns.
+    function: pure but for its reads and assigns of variables.
     """
 
     def __init__(self, function: Callable[..., Sequence[Any]], names: Sequence[str]) -> None:

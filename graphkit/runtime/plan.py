@@ -6,7 +6,6 @@ and Ctrl-C waits until that block is done.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -29,11 +28,9 @@ class Plan:
 
     def __init__(self, graph: Graph, sizes: Mapping[str, int]) -> None:
         self.graph = graph
-        self.lock = threading.Lock()
         self._shadows: dict[int, Array] = {}
         self._roots: dict[int, Buffer] = {}
         self._constants: dict[int, Array] = {}
-        self._pins: list[Any] = []
         self.inputs = [shadow(s.spec.concrete(sizes)) for s in graph.inputs]
         fixed = [(s, a) for s, a in zip(graph.inputs, self.inputs, strict=True)]
         fixed += [(symbol, variable.array) for variable, symbol in graph.states]
@@ -111,7 +108,7 @@ class Plan:
                 else:
                     self._roots[id(symbol)] = Buffer(nbytes, at, last.get(id(symbol), at))
                     buffers.append(self._roots[id(symbol)])
-            scratch = [Buffer(_nbytes(s), at, at) for s in step.op.scratch(*self._specs(step))]
+            scratch = [Buffer(shadow(s).nbytes, at, at) for s in step.op.scratch(*self._specs(step))]
             self._scratch.append(scratch)
             buffers.extend(scratch)
         self.memory = aligned(place(buffers))
@@ -144,8 +141,7 @@ class Plan:
                 continue
             outs = []
             for symbol, spec in zip(step.node.outputs, step.specs, strict=True):
-                shape = tuple(int(d) for d in spec.dims)  # type: ignore[arg-type] # numbers
-                outs.append(self._roots[id(symbol)].array(self.memory, shape, spec.dtype))
+                outs.append(self._roots[id(symbol)].array(self.memory, spec.numbers, spec.dtype))
                 self._arrays[id(symbol)] = outs[-1]
             buffers = tuple(
                 b.array(self.memory, s.numbers, s.dtype)
@@ -182,7 +178,3 @@ class Plan:
 
 def _constant(value: Any) -> Array:
     return np.asarray(value.array if getattr(value, "is_variable", False) else value)
-
-
-def _nbytes(spec: Spec) -> int:
-    return int(np.prod([int(d) for d in spec.dims], dtype=np.int64)) * spec.dtype.itemsize  # type: ignore[arg-type] # numbers

@@ -40,7 +40,7 @@ def bound(node: Node, sizes: Any, specs: Sequence[Spec]) -> Step:
     """The node for given sizes; `infer` on numbers checks what could not be decided before."""
     op = node.op.bind(sizes)
     found = infer_all(op, specs)
-    return Step(node, op, found, tuple(int(d) for d in found[0].dims))  # type: ignore[arg-type] # numbers
+    return Step(node, op, found, found[0].numbers)
 
 
 def late_nodes(steps: Sequence[Step], outputs: Sequence[Any], shadows: dict[int, Array]) -> set[int]:
