@@ -73,7 +73,7 @@ def _both(sides: dict[str, list[Row]], figure: Any) -> str:
 def page(date: str, machine: Row, runs: Sequence[Row], differences: dict[str, float], notes: Sequence[str]) -> str:
     """The dated markdown page."""
     versions = {name: v for r in runs for name, v in r["versions"].items()}
-    libraries = {side: r["libraries"] for r in runs for side in [r["side"]]}
+    libraries = {r["side"]: r["libraries"] for r in runs}
     parts = [
         f"# Training, {date}",
         f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB, {machine['system']}; "

@@ -13,7 +13,6 @@ from serve.datatypes import BY_NAME, DATATYPES, Datatype
 from serve.errors import ClientInputError
 from serve.tensors import Array
 
-_FLOATS = frozenset({"FP16", "FP32", "FP64", "BF16"})
 _BY_NUMPY = {datatype.numpy: datatype for datatype in DATATYPES if datatype.size}
 #: Integers up to this magnitude are exact in the float types, by their bytes of precision.
 _EXACT = {"FP16": 2**11, "BF16": 2**8, "FP32": 2**24, "FP64": 2**53}
@@ -65,7 +64,7 @@ def _cast(name: str, value: Any, array: Array, datatype: Datatype) -> Array:
     floats = array.dtype.kind not in "biu"
     with np.errstate(invalid="ignore", over="ignore"):
         cast: Array = array.astype(datatype.numpy)
-    if datatype.name not in _FLOATS:
+    if datatype.name not in _EXACT:
         exact = _whole(array, datatype) if floats else _fits(array, datatype)
     elif not floats:
         exact = _integers_equal(array, cast, datatype)

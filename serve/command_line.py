@@ -16,7 +16,7 @@ import typer
 
 from serve.dataplane import DataPlane
 from serve.errors import ServeError, StartError
-from serve.grpc_server import GrpcServer, ServerSettings
+from serve.grpc_server import GrpcServer, ServerSettings, address_of
 from serve.processors import usable_processors
 from serve.repository import Repository, load
 from serve.session import SessionSettings
@@ -126,8 +126,7 @@ async def _serve(plane: DataPlane, settings: ServerSettings) -> None:
     server = GrpcServer(plane, settings)
     port = await server.start()
     count = sum(bool(model.ready) for model in plane.repository)
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    print(f"serving {count} model{'' if count == 1 else 's'} on {host}:{port}", flush=True)
+    print(f"serving {count} model{'' if count == 1 else 's'} on {address_of(settings.host, port)}", flush=True)
     await stopping.wait()
     if not await server.stop():
         sys.stdout.flush()

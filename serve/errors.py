@@ -122,22 +122,7 @@ class UnauthenticatedError(ServerError):
     code = Code.UNAUTHENTICATED
 
 
-_BY_CODE: dict[Code, type[ServerError]] = {
-    kind.code: kind
-    for kind in (
-        CancelledError,
-        InvalidArgumentError,
-        DeadlineExceededError,
-        NotFoundError,
-        PermissionDeniedError,
-        ResourceExhaustedError,
-        FailedPreconditionError,
-        UnimplementedError,
-        InternalError,
-        UnavailableError,
-        UnauthenticatedError,
-    )
-}
+_BY_CODE = {kind.code: kind for kind in ServerError.__subclasses__()}
 
 
 def error_for(code: Code, message: str) -> ServerError:

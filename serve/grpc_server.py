@@ -79,8 +79,7 @@ class GrpcServer:
 
     async def start(self) -> int:
         """Listen and return the port; StartError where the address cannot be had."""
-        host, port = self._settings.host, self._settings.port
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        address = address_of(self._settings.host, self._settings.port)
         try:
             bound = self._server.add_insecure_port(address)
         except RuntimeError as error:
@@ -177,6 +176,11 @@ class GrpcServer:
             await _abort(context, error)
         except Exception:
             await _abort(context, _unexpected())
+
+
+def address_of(host: str, port: int) -> str:
+    """host:port, an IPv6 host in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _options(settings: ServerSettings) -> list[tuple[str, int]]:

@@ -61,12 +61,10 @@ def service_methods(service: str) -> dict[str, Method]:
 
 ModelInferRequest = message_class("inference.ModelInferRequest")
 ModelInferResponse = message_class("inference.ModelInferResponse")
-ModelMetadataRequest = message_class("inference.ModelMetadataRequest")
 ModelMetadataResponse = message_class("inference.ModelMetadataResponse")
 ModelReadyResponse = message_class("inference.ModelReadyResponse")
 ModelConfigResponse = message_class("inference.ModelConfigResponse")
 ServerLiveResponse = message_class("inference.ServerLiveResponse")
-ServerReadyRequest = message_class("inference.ServerReadyRequest")
 ServerReadyResponse = message_class("inference.ServerReadyResponse")
 ServerMetadataResponse = message_class("inference.ServerMetadataResponse")
 RepositoryIndexResponse = message_class("inference.RepositoryIndexResponse")

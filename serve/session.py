@@ -225,11 +225,7 @@ def _size_class(arrays: Mapping[str, Array]) -> int:
 
 def _batches(signature: Signature, arrays: Mapping[str, Array]) -> str:
     """Say it where inputs with free first dimensions have unequal numbers of rows."""
-    rows = [
-        (spec.name, arrays[spec.name].shape[0])
-        for spec in signature.inputs
-        if spec.dims and not isinstance(spec.dims[0], int)
-    ]
+    rows = [(spec.name, arrays[spec.name].shape[0]) for spec in signature.inputs if spec.has_batch]
     if len({count for _, count in rows}) < 2:
         return ""
     told = [f"of {name} is {count}" for name, count in rows]

@@ -82,7 +82,7 @@ def has_zero_rows(signature: Signature, shapes: Mapping[str, tuple[int, ...]]) -
     """
     if all(0 not in shape for shape in shapes.values()):
         return False
-    batched = [name for name in shapes if _has_batch(signature.input_specs[name])]
+    batched = [name for name in shapes if signature.input_specs[name].has_batch]
     empty = [name for name in batched if shapes[name][0] == 0]
     for name, shape in shapes.items():
         if 0 in shape and name not in empty:
@@ -106,17 +106,13 @@ def zero_row_shape(spec: TensorSpec, bound: Bound) -> tuple[int, ...]:
     Raises InvalidArgumentError where the output has no free first dimension, so that its value
     is not known without running the model.
     """
-    if spec.dims is None or not _has_batch(spec):
+    if spec.dims is None or not spec.has_batch:
         raise InvalidArgumentError(
             f"zero rows: output '{spec.name}' of shape {_expected(spec)} has no batch dimension, "
             "so nothing can be answered for it; send at least one row or ask for other outputs"
         )
     sizes = {name: size for name, (size, _, _) in bound.items()}
     return (0, *(_size(dimension, sizes) for dimension in spec.dims[1:]))
-
-
-def _has_batch(spec: TensorSpec) -> bool:
-    return bool(spec.dims) and not isinstance((spec.dims or (0,))[0], int)
 
 
 def _expected(spec: TensorSpec) -> str:

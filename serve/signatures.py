@@ -24,6 +24,11 @@ class TensorSpec:
     dims: tuple[Dimension, ...] | None
 
     @property
+    def has_batch(self) -> bool:
+        """Whether there is a first dimension, and it is free."""
+        return bool(self.dims) and not isinstance(self.dims[0], int)  # type: ignore[index] # not None
+
+    @property
     def wire_shape(self) -> list[int]:
         """The shape as metadata tells it: batch included, -1 for each free dimension.
 

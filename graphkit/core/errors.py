@@ -13,6 +13,10 @@ GraphkitError
  └── SavingError           a model that cannot be saved, or a saved file that is refused (also a ValueError)
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 
 class GraphkitError(Exception):
     """The root of all errors raised on purpose."""
@@ -66,3 +70,10 @@ def located(error: GraphkitError, place: str) -> GraphkitError:
     again = type(error)(f"{place}: {text}")
     again.__dict__["place"] = place
     return again.with_traceback(error.__traceback__)
+
+
+def positive(what: str, value: Any) -> int:
+    """The value; ArgumentError where it is no positive whole number."""
+    if not isinstance(value, int) or value < 1:
+        raise ArgumentError(f"{what} must be a positive whole number, got {value!r}")
+    return value

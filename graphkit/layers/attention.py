@@ -8,7 +8,7 @@ from typing import Any
 
 from graphkit import ops
 from graphkit.core.dimension import count
-from graphkit.core.errors import ArgumentError, ShapeError
+from graphkit.core.errors import ArgumentError, ShapeError, positive
 from graphkit.core.op import spec_of
 from graphkit.core.spec import axis_of, show
 from graphkit.layers import constraints, initializers, regularizers
@@ -129,8 +129,7 @@ class MultiHeadAttention(Layer):
     ) -> None:  # fmt: skip
         super().__init__(**kwargs)
         for name, number in (("num_heads", num_heads), ("key_dim", key_dim), ("value_dim", value_dim or 1)):
-            if not isinstance(number, int) or number < 1:
-                raise ArgumentError(f"MultiHeadAttention: {name} must be a positive whole number, got {number!r}")
+            positive(f"MultiHeadAttention: {name}", number)
         self.num_heads, self.key_dim, self.value_dim = num_heads, key_dim, value_dim or key_dim
         self.use_bias = use_bias
         self.output_sizes = (output_shape,) if isinstance(output_shape, int) else output_shape

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from graphkit import ops
-from graphkit.core.errors import ArgumentError, ShapeError
+from graphkit.core.errors import ArgumentError, ShapeError, positive
 from graphkit.core.op import apply, spec_of
 from graphkit.core.spec import show
 from graphkit.layers import activations, initializers, regularizers
@@ -52,8 +52,7 @@ class Filtering(Layer):
     def positive(self, **values: Any) -> None:
         """ArgumentError where one is no positive whole number."""
         for name, value in values.items():
-            if not isinstance(value, int) or value < 1:
-                raise ArgumentError(f"{type(self).__name__}: {name} must be a positive whole number, got {value!r}")
+            positive(f"{type(self).__name__}: {name}", value)
 
     def channels_of(self, shape: Any) -> int:
         """The channels of the input; ShapeError where they are not known, or the rank is another."""

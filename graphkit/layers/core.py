@@ -9,7 +9,7 @@ from typing import Any
 from graphkit import ops
 from graphkit.core.dimension import count
 from graphkit.core.dtypes import is_float
-from graphkit.core.errors import ArgumentError, ShapeError
+from graphkit.core.errors import ArgumentError, ShapeError, positive
 from graphkit.core.op import apply, spec_of
 from graphkit.core.spec import show
 from graphkit.layers import activations, constraints, initializers, regularizers
@@ -35,9 +35,7 @@ class Dense(Layer):
         self.lora_rank, self.lora_alpha = lora_rank, 0 if lora_rank is None else lora_alpha or lora_rank
         self.kernel_constraint = constraints.get(kernel_constraint)
         self.bias_constraint = constraints.get(bias_constraint)
-        if not isinstance(units, int) or units < 1:
-            raise ArgumentError(f"Dense: units must be a positive whole number, got {units!r}")
-        self.units = units
+        self.units = positive("Dense: units", units)
         self.activation = activations.get(activation)
         self.use_bias = use_bias
         self.kernel_initializer = initializers.get(kernel_initializer)

@@ -10,7 +10,7 @@ import numpy as np
 
 from graphkit import ops
 from graphkit.core.dtypes import Array
-from graphkit.core.errors import ArgumentError, ShapeError
+from graphkit.core.errors import ArgumentError, ShapeError, positive
 from graphkit.core.op import apply, spec_of
 from graphkit.core.spec import Sizes, show
 from graphkit.layers import activations, constraints, initializers, regularizers
@@ -53,8 +53,7 @@ class Recurrent(Layer):
         use_cudnn: Any = "auto", zero_output_for_mask: bool = False, **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(**kwargs)
-        if not isinstance(units, int) or units < 1:
-            raise ArgumentError(f"{type(self).__name__}: units must be a positive whole number, got {units!r}")
+        positive(f"{type(self).__name__}: units", units)
         for name, rate in (("dropout", dropout), ("recurrent_dropout", recurrent_dropout)):
             if not 0 <= rate < 1:
                 raise ArgumentError(f"{type(self).__name__}: {name} must be at least 0 and below 1, got {rate}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from graphkit import ops
-from graphkit.core.errors import ArgumentError
+from graphkit.core.errors import ArgumentError, positive
 from graphkit.core.op import Value
 from graphkit.layers.pooling import check_rank
 from graphkit.layers.spatial import Spatial
@@ -24,8 +24,7 @@ class Sized(Spatial):
         super().__init__(**kwargs)
         check_format(data_format)
         for name, size in (("height", height), ("width", width)):
-            if not isinstance(size, int) or size < 1:
-                raise ArgumentError(f"{type(self).__name__}: {name} must be a positive whole number, got {size!r}")
+            positive(f"{type(self).__name__}: {name}", size)
         self.height, self.width = height, width
 
     def windows(self, inputs: Any) -> tuple[Window | None, Window | None]:

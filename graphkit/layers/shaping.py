@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from graphkit import ops
-from graphkit.core.errors import ArgumentError, ShapeError
+from graphkit.core.errors import ArgumentError, ShapeError, positive
 from graphkit.core.op import spec_of
 from graphkit.core.spec import show
 from graphkit.layers.layer import Layer, mask_told
@@ -33,9 +33,7 @@ class RepeatVector(Layer):
 
     def __init__(self, n: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if not isinstance(n, int) or n < 1:
-            raise ArgumentError(f"RepeatVector: n must be a positive whole number, got {n!r}")
-        self.n = n
+        self.n = positive("RepeatVector: n", n)
 
     def call(self, inputs: Any) -> Any:
         dims = spec_of(inputs).dims

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphkit.core.errors import ArgumentError
+from graphkit.core.errors import positive
 from graphkit.core.op import apply, spec_of
 from graphkit.core.spec import axis_of
 from graphkit.ops.convert import as_float, as_value
@@ -17,8 +17,7 @@ def repeat(x: Any, repeats: int, axis: int) -> Any:
     x = as_value(x)
     dims = spec_of(x).dims
     axis = axis_of(axis, len(dims))
-    if not isinstance(repeats, int) or repeats < 1:
-        raise ArgumentError(f"repeat: repeats must be a positive whole number, got {repeats!r}")
+    positive("repeat: repeats", repeats)
     before, after = dims[: axis + 1], dims[axis + 1 :]
     wide = apply(BroadcastTo((*before, repeats, *after)), apply(Reshape((*before, 1, *after)), x))
     return apply(Reshape((*dims[:axis], dims[axis] * repeats, *after)), wide)

@@ -126,11 +126,7 @@ class Nadam(_Moments):
         return learning_rate
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        momentum, velocity = self.slot("momentum", variable), self.slot("velocity", variable)
-        mean = momentum + (gradient - momentum) * (1.0 - self.beta_1)
-        spread = velocity + (squared_by_occurrence(gradient) - velocity) * (1.0 - self.beta_2)
-        momentum.assign(mean)
-        velocity.assign(spread)
+        mean, spread = moments(self, gradient, variable)
         ahead = ops.cast(self._next / (1.0 - self._so_far * self._next), variable.dtype)
         own = ops.cast((1.0 - self._now) / (1.0 - self._so_far), variable.dtype)
         size = ops.sqrt(spread / ops.cast(self._spread, variable.dtype)) + self.epsilon
@@ -163,11 +159,7 @@ class Lamb(_Moments):
         return ("momentum", "velocity")
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        momentum, velocity = self.slot("momentum", variable), self.slot("velocity", variable)
-        mean = momentum + (gradient - momentum) * (1.0 - self.beta_1)
-        spread = velocity + (squared_by_occurrence(gradient) - velocity) * (1.0 - self.beta_2)
-        momentum.assign(mean)
-        velocity.assign(spread)
+        mean, spread = moments(self, gradient, variable)
         step = self.present_step()
         first = ops.cast(1.0 - ops.power(self.beta_1, step), variable.dtype)
         second = ops.cast(1.0 - ops.power(self.beta_2, step), variable.dtype)
@@ -220,6 +212,16 @@ class Ftrl(Optimizer):
         accumulator.assign(total)
         linear.assign(moved)
         variable.assign((ops.clip(moved, -self.l1, self.l1) - moved) / quadratic)
+
+
+def moments(optimizer: Any, gradient: Any, variable: Any) -> tuple[Any, Any]:
+    """m = b1 m + (1 - b1) g and v = b2 v + (1 - b2) g^2, assigned to their slots."""
+    momentum, velocity = optimizer.slot("momentum", variable), optimizer.slot("velocity", variable)
+    mean = momentum + (gradient - momentum) * (1.0 - optimizer.beta_1)
+    spread = velocity + (squared_by_occurrence(gradient) - velocity) * (1.0 - optimizer.beta_2)
+    momentum.assign(mean)
+    velocity.assign(spread)
+    return mean, spread
 
 
 def _norm(value: Any) -> Any:

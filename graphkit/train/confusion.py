@@ -19,7 +19,7 @@ LOWEST = -1e10
 
 def weights_of(y_pred: Any, sample_weight: Any, mask: Any = None) -> Any:
     """A float64 weight for each element of y_pred: 1, or that of its sample; 0 where the mask leaves it out."""
-    ones = ops.cast(ops.zeros_like(y_pred), "float64") + 1.0
+    ones = ops.ones_like(y_pred, "float64")
     if sample_weight is not None:
         ones = ones * aligned("sample_weight", ops.cast(sample_weight, "float64"), y_pred)
     mask = mask_of(y_pred) if mask is None else mask
@@ -71,9 +71,9 @@ class Confusion(Metric):
         true = ops.cast(ops.not_equal(y_true, 0.0), "float64") * weights
         false = weights - true
         levels = self.levels.astype(spec_of(y_pred).dtype)[:, None, None]
-        above = ops.cast(ops.transpose(y_pred, (1, 0)) > levels, "float64")
+        above = ops.cast(ops.transpose(y_pred, (1, 0)) > levels, "float64")  # (thresholds, columns, rows)
         parts = ops.stack([ops.transpose(true, (1, 0)), ops.transpose(false, (1, 0))], -1)
-        found = self._products(above, parts)
+        found = ops.transpose(ops.matmul(ops.transpose(above, (1, 0, 2)), parts), (1, 0, 2))
         totals = ops.stack([ops.sum(true, 0), ops.sum(false, 0)], -1)
         missed = totals - found
         counted = {
@@ -83,11 +83,6 @@ class Confusion(Metric):
         for name, variable in self.counts.items():
             value = counted[name] if self.labels is not None else counted[name][:, 0]
             variable.assign(variable + value)
-
-    def _products(self, above: Any, parts: Any) -> Any:
-        """sum over rows of above (thresholds, columns, rows) times parts (columns, rows, 2)."""
-        rows = ops.transpose(above, (1, 0, 2))
-        return ops.transpose(ops.matmul(rows, parts), (1, 0, 2))
 
     def _positive(self, y_pred: Any) -> Any:
         """y_pred as it is compared with the thresholds."""

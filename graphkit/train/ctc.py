@@ -12,7 +12,6 @@ from graphkit.ops.control import scan
 from graphkit.ops.convert import as_float
 from graphkit.ops.loss import check_labels
 from graphkit.train.loss import DEFAULT, Loss, Reduction
-from graphkit.train.reduction import standard_reduction
 
 NEVER = -1e30
 
@@ -33,7 +32,7 @@ def ctc(y_true: Any, y_pred: Any) -> Any:
     jumps = ops.logical_and(ops.not_equal(places, 0), ops.not_equal(places, _behind(places, 2, 0)))
     first = ops.where(ops.equal(number, 0), 0.0, NEVER)
     first = ops.cast(first, spec_of(heard).dtype)
-    (reached,) = _as_tuple(scan(_step, [jumps], [first], [ops.transpose(heard, (1, 0, 2))]))
+    reached = scan(_step, [jumps], [first], [ops.transpose(heard, (1, 0, 2))])
     last = ops.expand_dims(count * 2, 1)
     ends = ops.logical_or(ops.equal(number, last), ops.equal(number, last - 1))
     loss = -ops.logsumexp(ops.where(ends, reached, NEVER), 1)
@@ -44,10 +43,6 @@ def _step(jumps: Any, reached: Any, heard: Any) -> tuple[Any, ...]:
     """One step on: a place is reached from itself, from the one before, and over a blank between two labels."""
     over = ops.where(jumps, _behind(reached, 2, NEVER), NEVER)
     return (ops.logsumexp(ops.stack([reached, _behind(reached, 1, NEVER), over]), 0) + heard,)
-
-
-def _as_tuple(found: Any) -> tuple[Any, ...]:
-    return found if isinstance(found, tuple) else (found,)
 
 
 def _places(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
@@ -79,7 +74,7 @@ class CTC(Loss):
     """
 
     def __init__(self, reduction: Reduction = DEFAULT, name: str = "ctc", dtype: Any = None) -> None:
-        super().__init__(name, standard_reduction(reduction), dtype)
+        super().__init__(name, reduction, dtype)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         return ctc(y_true, y_pred)

@@ -68,7 +68,7 @@ def to_array(value: Any, name: str, spec: Spec | None = None) -> Array:
     if array.dtype.kind not in "biuf":
         raise DtypeError(f"{name!r} has dtype {array.dtype}; expected numbers")
     if spec is None:
-        return array.astype(default_float()) if array.dtype.kind == "f" else array
+        return array.astype(default_float(), copy=False) if array.dtype.kind == "f" else array
     if array.dtype == spec.dtype:
         return array
     if array.dtype.kind == "f" and spec.dtype.kind in "iu" and not survives(array, spec.dtype):

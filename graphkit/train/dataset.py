@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from graphkit.core import tree
-from graphkit.core.errors import ArgumentError, LengthError, ShapeError
+from graphkit.core.errors import ArgumentError, LengthError, ShapeError, positive
 
 Source = Callable[[], Iterator[Any]]
 _END = object()
@@ -88,7 +88,7 @@ class Dataset:
 
     def shuffle(self, buffer_size: int, seed: int | None = None, reshuffle_each_iteration: bool = True) -> Dataset:
         """Elements picked at random from a buffer; with a seed each run gives the same orders."""
-        _positive("buffer_size", buffer_size)
+        positive("buffer_size", buffer_size)
         root = np.random.SeedSequence(seed).entropy
         passes = itertools.count()
 
@@ -117,7 +117,7 @@ class Dataset:
         return self._batched(batch_size, drop_remainder, lambda items: _padded(items, padding_value))
 
     def _batched(self, size: int, drop: bool, join: Callable[[list[Any]], Any]) -> Dataset:
-        _positive("batch_size", size)
+        positive("batch_size", size)
 
         def source() -> Iterator[Any]:
             elements = iter(self)
@@ -175,13 +175,8 @@ class Dataset:
 
     def prefetch(self, buffer_size: int = 2) -> Dataset:
         """The next elements are made in a background thread; an error there is raised here."""
-        _positive("buffer_size", buffer_size)
+        positive("buffer_size", buffer_size)
         return Dataset(lambda: _prefetched(self, buffer_size), self._length)
-
-
-def _positive(name: str, value: Any) -> None:
-    if not isinstance(value, int) or value < 1:
-        raise ArgumentError(f"{name} must be a positive whole number, got {value!r}")
 
 
 def _stacked(items: list[Any]) -> Any:

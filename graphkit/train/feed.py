@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from graphkit.core import tree
-from graphkit.core.dtypes import Array, default_float
+from graphkit.core.dtypes import Array
 from graphkit.core.errors import ArgumentError
 from graphkit.core.spec import Spec
 from graphkit.train.data import ShapeMemory, by_name, check_shape, from_table, rows_of, split_tail, to_array
@@ -129,9 +129,9 @@ class Feeder:
                 raise ArgumentError(
                     f"{what}s name {', '.join(map(repr, unknown))}, but the outputs are {', '.join(map(repr, names))}"
                 )
-        if isinstance(y, list | tuple) and names is not None and len(names) > 1 and len(y) != len(names):
-            raise ArgumentError(f"{len(y)} {what}s given for {len(names)} outputs: {', '.join(map(repr, names))}")
         if isinstance(y, list | tuple) and names is not None and len(names) > 1:
+            if len(y) != len(names):
+                raise ArgumentError(f"{len(y)} {what}s given for {len(names)} outputs: {', '.join(map(repr, names))}")
             return [self._free(feed, part, f"{what} of {name}") for name, part in zip(names, y, strict=True)]
         if isinstance(y, list) and (names is None or len(names) == 1) and not _holds_arrays(y):
             y = np.asarray(y)
@@ -145,8 +145,6 @@ class Feeder:
         if value is None:
             return None
         array = to_array(value, prefix)
-        if array.dtype == np.float64:
-            array = array.astype(default_float())
         return self._add(feed, prefix, array, self._memory.spec(prefix, array))
 
 

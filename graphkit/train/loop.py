@@ -10,11 +10,11 @@ import numpy as np
 
 from graphkit.core import seeds, tree
 from graphkit.core.dtypes import Array
-from graphkit.core.errors import ArgumentError
+from graphkit.core.errors import ArgumentError, positive
 from graphkit.train.callback import Callback, CallbackList, History
 from graphkit.train.classes import with_class_weight
 from graphkit.train.feed import Feed
-from graphkit.train.progress import EpochLines, ProgressBar, shown
+from graphkit.train.progress import EpochLines, ProgressBar, shown, told
 from graphkit.train.source import ArraySource, Source, StreamSource, is_stream
 from graphkit.train.trainer import Step, Trainer
 
@@ -80,8 +80,8 @@ def _checked(wanted: Training) -> None:
     """ArgumentError for counts below 1."""
     for name in ("steps_per_epoch", "validation_steps", "validation_freq"):
         value = getattr(wanted, name)
-        if value is not None and isinstance(value, int) and value < 1:
-            raise ArgumentError(f"{name} must be a positive whole number, got {value}")
+        if isinstance(value, int):
+            positive(name, value)
 
 
 def _sources(trainer: Trainer, wanted: Training) -> tuple[Source, Source | None]:
@@ -157,10 +157,7 @@ def _alone(y: Any, sample_weight: Any) -> None:
 
 
 def _batch_size(given: int | None) -> int:
-    size = 32 if given is None else given
-    if not isinstance(size, int) or size < 1:
-        raise ArgumentError(f"batch_size must be a positive whole number, got {given!r}")
-    return size
+    return positive("batch_size", 32 if given is None else given)
 
 
 def _means(trainer: Trainer, source: Source) -> dict[str, float]:
@@ -188,7 +185,7 @@ def evaluate(
     with trainer.measuring():
         logs = _means(trainer, source)
     if shown(verbose) and verbose != "auto":
-        print("  ".join(f"{k} {v:.4g}" for k, v in logs.items()), flush=True)
+        print(told(logs), flush=True)
     return logs if return_dict else listed(logs)
 
 

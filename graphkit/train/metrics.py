@@ -9,7 +9,7 @@ import numpy as np
 
 from graphkit import ops
 from graphkit.core.dtypes import default_float
-from graphkit.core.errors import ArgumentError
+from graphkit.core.errors import ArgumentError, positive
 from graphkit.core.op import spec_of
 from graphkit.core.spec import Spec
 from graphkit.layers.identifiers import find, snake_case
@@ -158,20 +158,14 @@ class TopKCategoricalAccuracy(MeanMetricWrapper):
     """How often the place of the 1 of a one-hot y_true is among the k largest of y_pred."""
 
     def __init__(self, k: int = 5, name: str = "top_k_categorical_accuracy", dtype: Any = None) -> None:
-        super().__init__(top_k_categorical_accuracy, name, dtype, k=_positive("k", k))
+        super().__init__(top_k_categorical_accuracy, name, dtype, k=positive("k", k))
 
 
 class SparseTopKCategoricalAccuracy(MeanMetricWrapper):
     """How often the class number y_true is among the k largest of y_pred."""
 
     def __init__(self, k: int = 5, name: str = "sparse_top_k_categorical_accuracy", dtype: Any = None) -> None:
-        super().__init__(sparse_top_k_categorical_accuracy, name, dtype, k=_positive("k", k))
-
-
-def _positive(name: str, value: int) -> int:
-    if not isinstance(value, int) or value < 1:
-        raise ArgumentError(f"{name} must be a positive whole number, got {value!r}")
-    return value
+        super().__init__(sparse_top_k_categorical_accuracy, name, dtype, k=positive("k", k))
 
 
 CLASSES: tuple[type[Any], ...] = (

@@ -35,22 +35,17 @@ class Objective:
 
     def __init__(self, names: Sequence[str], loss: Any, loss_weights: Any, metric: Any, weighted_metric: Any) -> None:
         self.names = list(names)
-        many = len(self.names) > 1
         self.losses = [None if x is None else losses.get(x) for x in for_outputs(loss, self.names, "loss")]
         self.weights = [1.0 if w is None else w for w in for_outputs(loss_weights, self.names, "loss_weights")]
         self.total = metrics.Mean(name="loss")
-        named = many and sum(x is not None for x in self.losses) > 1
+        named = sum(x is not None for x in self.losses) > 1
         self.trackers = [
             metrics.Mean(name=f"{n}_loss") if named and x is not None else None
             for n, x in zip(self.names, self.losses, strict=True)
         ]
         self._wanted = [
-            (identifiers, weighted)
-            for given, what, weighted in (
-                (metric, "metrics", False),
-                (weighted_metric, "weighted_metrics", True),
-            )
-            for identifiers in [self._listed(given, what)]
+            (self._listed(metric, "metrics"), False),
+            (self._listed(weighted_metric, "weighted_metrics"), True),
         ]
         self._metrics: list[list[tuple[Any, bool]]] | None = None
 

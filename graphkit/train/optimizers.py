@@ -9,7 +9,7 @@ from graphkit.core.errors import ArgumentError
 from graphkit.layers.identifiers import find
 from graphkit.ops.index import squared_by_occurrence
 from graphkit.train import adaptive, schedules
-from graphkit.train.adaptive import Adadelta, Adagrad, Adamax, Ftrl, Lamb, Lion, Nadam
+from graphkit.train.adaptive import Adadelta, Adagrad, Adamax, Ftrl, Lamb, Lion, Nadam, moments
 from graphkit.train.factored import Adafactor
 from graphkit.train.loss_scale import LossScaleOptimizer
 from graphkit.train.muon import Muon
@@ -154,11 +154,7 @@ class Adam(Optimizer):
         return learning_rate * ops.sqrt(spread) / (1.0 - ops.power(self.beta_1, step))
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        momentum, velocity = self.slot("momentum", variable), self.slot("velocity", variable)
-        mean = momentum + (gradient - momentum) * (1.0 - self.beta_1)
-        spread = velocity + (squared_by_occurrence(gradient) - velocity) * (1.0 - self.beta_2)
-        momentum.assign(mean)
-        velocity.assign(spread)
+        mean, spread = moments(self, gradient, variable)
         if self.amsgrad:
             largest = self.slot("velocity_hat", variable)
             spread = ops.maximum(largest, spread)

@@ -14,7 +14,7 @@ from graphkit.core.errors import ArgumentError, GraphkitError
 from graphkit.core.op import Value
 from graphkit.train.classes import with_class_weight
 from graphkit.train.data import batches, is_table
-from graphkit.train.feed import Feed, Feeder
+from graphkit.train.feed import Feed, Feeder, unpack
 
 Rows = slice | Array
 
@@ -95,15 +95,13 @@ class StreamSource:
             raise ArgumentError(f"{what}; a generator can be looped over only once")
 
     def _feed(self, element: Any) -> Feed:
-        parts = _parts(element)
-        y = parts[1] if len(parts) > 1 else None
-        weight = parts[2] if len(parts) > 2 else None
+        x, y, weight = unpack(_parts(element))
         if self.class_weight is not None:
             weight = with_class_weight(y, self.class_weight, weight, self.feeder.output_names)
         try:
-            return self.feeder(parts[0], y, weight)
+            return self.feeder(x, y, weight)
         except GraphkitError as error:
-            if len(parts) == 1 and isinstance(element, Mapping):
+            if isinstance(element, Mapping):
                 keys = ", ".join(map(repr, element))
                 raise ArgumentError(
                     f"expected batches of (x, y[, sample_weight]), got a dict with keys {keys}: {error}"

@@ -26,7 +26,7 @@ from graphkit.runtime.function import Compiled
 from graphkit.train import optimizers, settings
 from graphkit.train.data import by_name, pick
 from graphkit.train.feed import Feed, Feeder, unpack
-from graphkit.train.objective import Objective, rows
+from graphkit.train.objective import Objective, for_outputs, rows
 
 Batch = Any
 
@@ -53,7 +53,7 @@ class Trainer:
         self._feeder = Feeder(model.input_specs, model.output_names, model.arrange)
         self._settings = (loss, loss_weights, metrics, weighted_metrics)
         self._objective: Objective | None = None
-        self._compiled: dict[Any, tuple[Compiled, list[str], list[Any]]] = {}
+        self._compiled: dict[Any, tuple[Compiled, list[Any]]] = {}
         self._training = threading.RLock()
         self._measuring = threading.RLock()
         self._busy: int | None = None
@@ -112,13 +112,12 @@ class Trainer:
         """The compiled losses, weighted, and the model's own penalties."""
         objective = self.objective(y_pred)
         preds = _ordered(y_pred, objective.names)
-        return objective.loss(
-            self._targets(y, objective), preds, self._weights(sample_weight, objective), self.model.losses
-        )
+        weights = for_outputs(sample_weight, objective.names, "sample_weight")
+        return objective.loss(self._targets(y, objective), preds, weights, self.model.losses)
 
     def _metrics(self, y: Any, y_pred: Any, sample_weight: Any) -> dict[str, Any]:
         objective = self.objective(y_pred)
-        ys, weights = self._targets(y, objective), self._weights(sample_weight, objective)
+        ys, weights = self._targets(y, objective), for_outputs(sample_weight, objective.names, "sample_weight")
         objective.update_metrics(ys, _ordered(y_pred, objective.names), weights)
         return objective.results()
 
@@ -133,13 +132,6 @@ class Trainer:
             return [y.get(n) for n in names]
         return by_name(y, names, "targets")
 
-    def _weights(self, given: Any, objective: Objective) -> list[Any]:
-        if given is None or isinstance(given, Value):
-            return [given] * len(objective.names)
-        if isinstance(given, dict):
-            return [given.get(n) for n in objective.names]
-        return list(given)
-
     # traced steps
 
     def step(self, kind: str, feed: Feed) -> Step:
@@ -149,7 +141,6 @@ class Trainer:
             self._tell_flipped()
         if key not in self._compiled:
             method: Callable[[Any], Any] = getattr(self.model, f"{kind}_step")
-            keys: list[str] = []
             structure: list[Any] = []
 
             def function(*symbols: Any) -> list[Any]:
@@ -159,11 +150,10 @@ class Trainer:
                 self.model.forget_losses()
                 structure[:] = [tree.mapped(lambda _: None, result)]
                 self._compiled[self._key(kind, feed)] = entry  # the weights may have been made just now
-                keys[:] = list(result) if isinstance(result, dict) else []
                 return [_as_value(v, kind) for v in tree.leaves(result)]
 
             compiled = Compiled(function, feed.names)
-            entry = self._compiled[key] = (compiled, keys, structure)
+            entry = self._compiled[key] = (compiled, structure)
         return Step(self, kind, *self._compiled[key], feed)
 
     def _key(self, kind: str, feed: Feed) -> Any:
@@ -231,10 +221,8 @@ class Trainer:
 class Step:
     """A traced step bound to a feed: runs on rows of it."""
 
-    def __init__(
-        self, trainer: Trainer, kind: str, compiled: Compiled, keys: list[str], structure: list[Any], feed: Feed
-    ) -> None:
-        self.trainer, self.kind, self.compiled, self.keys, self.structure = trainer, kind, compiled, keys, structure
+    def __init__(self, trainer: Trainer, kind: str, compiled: Compiled, structure: list[Any], feed: Feed) -> None:
+        self.trainer, self.kind, self.compiled, self.structure = trainer, kind, compiled, structure
         self.feed = feed
 
     def _eagerly(self, rows: Any) -> Any:
@@ -252,7 +240,6 @@ class Step:
     def _run(self, rows: slice | Array) -> list[Array]:
         if self.trainer.run_eagerly:
             result = self._eagerly(rows)
-            self.keys[:] = list(result) if isinstance(result, dict) else []
             self.structure[:] = [tree.mapped(lambda _: None, result)]
             return [np.asarray(v) for v in tree.leaves(result)]
         count = rows.stop - rows.start if isinstance(rows, slice) else len(rows)
@@ -267,7 +254,11 @@ class Step:
     def logs(self, rows: slice | Array) -> dict[str, float]:
         """The results as floats by name."""
         values = self(rows)
-        return {name: float(value) for name, value in zip(self.keys, values, strict=True)}
+        return {name: float(value) for name, value in zip(self._names(), values, strict=True)}
+
+    def _names(self) -> list[str]:
+        (result,) = self.structure
+        return list(result) if isinstance(result, dict) else []
 
     def empty(self) -> list[Array]:
         """The results for no rows, from the declared shapes alone."""

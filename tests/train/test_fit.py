@@ -274,3 +274,19 @@ def test_what_is_shown_needs_no_length_of_the_data(verbose: Any, capsys: pytest.
     told = capsys.readouterr().out
     assert "epoch 1/1" in told
     assert "ms/step  loss 1" in told
+
+
+def test_compute_loss_takes_weights_as_an_array_or_by_output() -> None:
+    """Twice = 2 once: losses x^2 and 4 x^2, each weighted and divided by the rows."""
+    model, x, weight = heads(), np.array([[1.0], [2.0], [3.0]]), np.array([1.0, 0.0, 0.5])
+    both = {"once": np.zeros((3, 1)), "twice": np.zeros((3, 1))}
+    of_once = float((weight * x[:, 0] ** 2).sum() / 3)
+    for given, want in (
+        (weight, 5 * of_once),
+        ({"once": weight}, of_once + 4 * 14 / 3),
+        ([weight, weight], 5 * of_once),
+    ):
+        found = model.compute_loss(x=x, y=both, y_pred=model(x), sample_weight=given)
+        np.testing.assert_allclose(np.asarray(found), want, rtol=2e-6)
+    with pytest.raises(errors.ArgumentError, match=r"'thrice'.*'once', 'twice'"):
+        model.compute_loss(x=x, y=both, y_pred=model(x), sample_weight={"thrice": weight})
