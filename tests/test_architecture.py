@@ -36,7 +36,7 @@ FLOORS: list[tuple[str, list[str]]] = [
                         "scores", "metrics", "schedules", "settings", "averaging", "optimizer", "adaptive", "factored",
                         "muon", "schedule_free", "loss_scale", "optimizers", "callback", "stopping",
                         "checkpoints", "callbacks", "progress",
-                        "feed", "classes", "source", "objective", "trainer", "loop"]),
+                        "feed", "classes", "course", "source", "objective", "trainer", "interrupts", "loop"]),
     ("graphkit.export", ["simplify", "builder", "convert", "verify", "exporter", "runner"]),
     ("graphkit.viz", ["dot", "draw"]),
     ("graphkit.models", ["functional", "signature", "summary", "plotting", "model", "exporting", "sequential",

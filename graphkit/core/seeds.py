@@ -7,6 +7,8 @@ import threading
 
 import numpy as np
 
+_numbers = itertools.count()
+
 
 class _Root:
     """The seed of the process and how many have been drawn from it."""
@@ -14,6 +16,7 @@ class _Root:
     def __init__(self, seed: int | None) -> None:
         self.entropy = np.random.SeedSequence(seed).entropy
         self.drawn = itertools.count()
+        self.number = next(_numbers)
 
 
 _lock = threading.Lock()
@@ -45,4 +48,4 @@ def next_seed() -> int:
 def current() -> int:
     """A number that tells whether `set_seed` has been called since."""
     with _lock:
-        return id(_present())
+        return _present().number

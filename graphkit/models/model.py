@@ -161,7 +161,7 @@ class Model(Layer):
         callbacks: Sequence[Callback] | None = None, validation_split: float = 0.0, validation_data: Any = None,
         shuffle: bool = True, class_weight: Any = None, sample_weight: Any = None, initial_epoch: int = 0,
         steps_per_epoch: int | None = None, validation_steps: int | None = None,
-        validation_batch_size: int | None = None, validation_freq: int | Sequence[int] = 1,
+        validation_batch_size: int | None = None, validation_freq: int | Sequence[int] = 1, resume: bool = False,
     ) -> History:  # fmt: skip
         """Trains for `epochs` passes over x and y; gives the History.
 
@@ -171,28 +171,36 @@ class Model(Layer):
         batches; used every validation_freq epochs, or at those it lists. class_weight: {class: weight}, by output name
         for several. sample_weight: one number a row, or a dict or list for several outputs; losses are divided by the
         rows, not by the weights. steps_per_epoch: batches in an epoch. verbose: 0 nothing, 1 a bar, 2 a line an epoch,
-        "auto".
+        "auto". resume: goes on where the last fit of this model stopped, in this process or the one that saved it: the
+        epoch and the batch, the order of rows, the running means; a stream is passed over up to there.
+        Ctrl-C ends fit behind the step at hand; weights and model.history are kept.
         Raises StateError before `compile`, ArgumentError, ShapeError and DtypeError for data that do not fit; a dict
         with an unknown or a missing name is refused, never matched by position.
         """
         return loop.fit(self.trainer("fit"), loop.Training(
             x, y, batch_size, epochs, verbose, callbacks, validation_split, validation_data, shuffle, class_weight,
             sample_weight, initial_epoch, steps_per_epoch, validation_steps, validation_batch_size, validation_freq,
+            resume,
         ))  # fmt: skip
 
     def evaluate(
         self, x: Any = None, y: Any = None, batch_size: int | None = None, verbose: Any = "auto",
         sample_weight: Any = None, return_dict: bool = False, steps: int | None = None,
+        callbacks: Sequence[Callback] | None = None,
     ) -> Any:  # fmt: skip
         """Loss and metrics over all rows or batches: a list, one number if there is one, or a dict with return_dict."""
-        return loop.evaluate(self.trainer("evaluate"), x, y, batch_size, sample_weight, return_dict, verbose, steps)
+        trainer = self.trainer("evaluate")
+        return loop.evaluate(trainer, x, y, batch_size, sample_weight, return_dict, verbose, steps, callbacks)
 
-    def predict(self, x: Any, batch_size: int | None = None, verbose: Any = "auto", steps: int | None = None) -> Any:
+    def predict(
+        self, x: Any, batch_size: int | None = None, verbose: Any = "auto", steps: int | None = None,
+        callbacks: Sequence[Callback] | None = None,
+    ) -> Any:  # fmt: skip
         """The outputs for all rows as NumPy arrays, in the structure of the outputs; no rows give empty arrays.
 
         Where batches of a stream differ in a size behind the first, that output is a list of arrays, one a batch.
         """
-        return loop.predict(self.trainer(), x, batch_size, steps)
+        return loop.predict(self.trainer(), x, batch_size, steps, callbacks)
 
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs for these rows as one batch."""

@@ -1,7 +1,7 @@
 """One file for a model: configuration as JSON, weights and the state of training as safetensors, in a plain zip.
 
 Stop, save, load, go on: the same numbers as without a stop. The file holds weights, optimizer slots, step count, rate,
-statistics, and the streams of random numbers; not the order of shuffling, which each `fit` draws anew.
+statistics, the streams of random numbers, and where `fit` stands: epoch, batch, order of rows, running means.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from graphkit.models.structure import ModelReader, ModelWriter
 from graphkit.models.weights import Places, WeightsReport, arrays_of, pack, places, put, unpack
 from graphkit.ops import Variable
 from graphkit.ops.random import made_generator, shared_generator
+from graphkit.train.course import course_of
 from graphkit.train.optimizer import Optimizer
 
 FORMAT = 1
@@ -113,6 +114,7 @@ def load_state(model: Any, path: Any) -> None:
     _set_running(found, state, shared=True)
     if saved is not None and model.compiled:
         _set_optimizers(model, saved["state"], found, state)
+        _set_course(model, saved["course"], state)
 
 
 # the file
@@ -163,6 +165,7 @@ def _compiled(trainer: Any, writer: ModelWriter, found: Places) -> dict[str, Any
     config = {name: writer.value(value, f"compile {name}") for name, value in given.items()}
     config.update(run_eagerly=trainer.run_eagerly, steps_per_execution=trainer.steps_per_execution)
     config["optimizer"] = writer.value(trainer.optimizer, "compile optimizer")
+    config["course"] = trainer.course.saved()
     config["state"] = {name: _noted(stage, found) for name, stage in _stages(trainer.model).items()}
     return config
 
@@ -204,7 +207,14 @@ def _optimizer_state(model: Any, found: Places) -> dict[str, Array]:
             if path is not None:
                 slots = optimizer._slots[id(variable)].items()
                 state.update({f"{stage}/slots/{path}:{name}": s.array.copy() for name, s in slots})
+    if model._trainer.course.batch:
+        state.update({f"totals/{number}": array for number, array in enumerate(model._trainer.totals())})
     return state
+
+
+def _set_course(model: Any, saved: Mapping[str, Any], state: Mapping[str, Array]) -> None:
+    count = sum(name.startswith("totals/") for name in state)
+    model._trainer.course = course_of(dict(saved), [state[f"totals/{number}"] for number in range(count)])
 
 
 def _running_state(found: Places) -> dict[str, Array]:
@@ -258,6 +268,7 @@ def _compile(
     names = ("optimizer", "loss", "loss_weights", "metrics", "weighted_metrics", "run_eagerly", "steps_per_execution")
     model.compile(**{name: reader.value(saved[name]) for name in names})
     _set_optimizers(model, saved["state"], found, state)
+    _set_course(model, saved["course"], state)
 
 
 def _assign(variable: Any, state: Mapping[str, Array], name: str) -> None:

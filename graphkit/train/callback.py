@@ -37,6 +37,30 @@ class Callback:
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """After a training step, with the means so far."""
 
+    def on_test_begin(self, logs: Logs | None = None) -> None:
+        """Before evaluate, and before each validation in fit."""
+
+    def on_test_end(self, logs: Logs | None = None) -> None:
+        """After it, with its figures."""
+
+    def on_test_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Before an evaluation step."""
+
+    def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """After an evaluation step, with the means so far."""
+
+    def on_predict_begin(self, logs: Logs | None = None) -> None:
+        """Before predict."""
+
+    def on_predict_end(self, logs: Logs | None = None) -> None:
+        """After predict."""
+
+    def on_predict_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Before a prediction step."""
+
+    def on_predict_batch_end(self, batch: int, logs: Any = None) -> None:
+        """After a prediction step, with its outputs: {"outputs": ...}."""
+
 
 class History(Callback):
     """`history` maps each name to its values, one an epoch; `epoch` lists the epochs."""
@@ -69,8 +93,8 @@ class CallbackList:
     """Several callbacks as one."""
 
     def __init__(self, callbacks: Sequence[Callback], model: Any, params: dict[str, Any]) -> None:
-        self.callbacks = list(callbacks)
-        self.watches_batches = any(_overrides(c, "on_train_batch") for c in self.callbacks)
+        self.callbacks, self.params = list(callbacks), params
+        self.watched = {k for k in ("train", "test", "predict") for c in callbacks if _overrides(c, f"on_{k}_batch")}
         for callback in self.callbacks:
             callback.model, callback.params = model, params
 

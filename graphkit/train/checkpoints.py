@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,25 @@ from graphkit.core.errors import ArgumentError
 from graphkit.core.files import write_whole
 from graphkit.train.callback import Callback, Logs
 from graphkit.train.stopping import Monitor
+
+
+class _Often:
+    """How many batches lie between two files: a number, or 0 for "epoch"; counted on across epochs."""
+
+    def __init__(self, name: str, save_freq: str | int) -> None:
+        if save_freq != "epoch" and (not isinstance(save_freq, int) or save_freq < 1):
+            raise ArgumentError(f"{name}: save_freq is 'epoch' or a number of batches, got {save_freq!r}")
+        self.batches = 0 if isinstance(save_freq, str) else save_freq
+        self._since, self._last = 0, -1
+
+    def due(self, batch: int) -> bool:
+        """Whether it is time behind this batch of the epoch."""
+        self._since += batch - self._last if batch > self._last else batch + 1
+        self._last = batch
+        if not self.batches or self._since < self.batches:
+            return False
+        self._since = 0
+        return True
 
 
 class ModelCheckpoint(Monitor):
@@ -28,28 +46,21 @@ class ModelCheckpoint(Monitor):
         initial_value_threshold: float | None = None,
     ) -> None:  # fmt: skip
         super().__init__(monitor, mode)
-        if save_freq != "epoch" and (not isinstance(save_freq, int) or save_freq < 1):
-            raise ArgumentError(f"ModelCheckpoint: save_freq is 'epoch' or a number of batches, got {save_freq!r}")
-        self.filepath, self.verbose, self.save_freq = str(filepath), verbose, save_freq
+        self.filepath, self.verbose, self._often = str(filepath), verbose, _Often("ModelCheckpoint", save_freq)
         self.save_best_only, self.save_weights_only = save_best_only, save_weights_only
         self.best = initial_value_threshold
-        self._epoch = self._batches = 0
-        self._last = -1
+        self._epoch = 0
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        self._epoch, self._last = epoch, -1
+        self._epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        if isinstance(self.save_freq, int):
-            self._batches += batch - self._last
-            self._last = batch
-            if self._batches >= self.save_freq:
-                self._batches = 0
-                self._save(batch, logs)
+        if self._often.due(batch):
+            self._save(batch, logs)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self._epoch = epoch
-        if self.save_freq == "epoch":
+        if not self._often.batches:
             self._save(None, logs)
 
     def _save(self, batch: int | None, logs: Logs | None) -> None:
@@ -72,42 +83,39 @@ class ModelCheckpoint(Monitor):
 
 
 class BackupAndRestore(Callback):
-    """Keeps the state after each epoch in a folder, and begins behind the last one where fit was cut off.
+    """Keeps the state in a folder after each epoch, or every save_freq batches, and goes on behind it after a crash.
 
-    The same program run again goes on as if it had not stopped: weights, optimizer, random state. When training is
-    done the backup is deleted, unless delete_checkpoint is False.
+    The same program run again goes on as if it had not stopped: weights, optimizer, random state, order of the rows,
+    the means of the epoch. When training is done the backup is deleted, unless delete_checkpoint is False.
     """
 
-    def __init__(self, backup_dir: Any, delete_checkpoint: bool = True) -> None:
+    def __init__(self, backup_dir: Any, save_freq: str | int = "epoch", delete_checkpoint: bool = True) -> None:
         self.folder, self.delete_checkpoint = Path(backup_dir), delete_checkpoint
+        self._often = _Often("BackupAndRestore", save_freq)
+        self._path = self.folder / "backup.gk"
         self._done = False
-
-    def _backups(self) -> list[tuple[int, Path]]:
-        found = [(re.fullmatch(r"epoch_(\d+)\.gk", p.name), p) for p in self.folder.glob("epoch_*.gk")]
-        return sorted((int(m[1]), p) for m, p in found if m is not None)
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self._done = False
-        backups = self._backups()
-        if backups:
-            epochs, path = backups[-1]
-            self.model.load_state(path)
-            self.params["initial_epoch"] = epochs
+        if self._path.exists():
+            self.model.load_state(self._path)
+            self.params["resume"] = True
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        if self._often.due(batch):
+            self._save()
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        before = self._backups()
-        target = self.folder / f"epoch_{epoch + 1}.gk"
-        self.model.save(target)
-        for _, path in before:
-            if path != target:
-                path.unlink()
+        self._save()
         self._done = epoch + 1 >= self.params["epochs"] or self.model.stop_training
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         if self._done and self.delete_checkpoint:
-            for _, path in self._backups():
-                path.unlink()
+            self._path.unlink(missing_ok=True)
+
+    def _save(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.model.save(self._path)
 
 
 class CSVLogger(Callback):

@@ -1,6 +1,6 @@
 """Dataset: batches from arrays or a generator, with map, filter, shuffle, batch, repeat, cache and prefetch.
 
-A pipeline is a chain of small iterators, made anew each time it is looped over, so it can be looped over again.
+A pipeline is a chain of small iterators, made anew for each pass; the order of a pass depends on its number alone.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from graphkit.core import tree
+from graphkit.core import seeds, tree
 from graphkit.core.errors import ArgumentError, LengthError, ShapeError, positive
 
-Source = Callable[[], Iterator[Any]]
+Source = Callable[[int], Iterator[Any]]
 _END = object()
 
 
@@ -30,9 +30,14 @@ class Dataset:
     def __init__(self, source: Source, length: int | None = None) -> None:
         self._source = source
         self._length = length
+        self._passes = itertools.count()
 
     def __iter__(self) -> Iterator[Any]:
-        return self._source()
+        return self._source(next(self._passes))
+
+    def iterate(self, turn: int) -> Iterator[Any]:
+        """The elements of pass number `turn`, whatever passes there were before."""
+        return self._source(turn)
 
     def __len__(self) -> int:
         if self._length is None:
@@ -53,7 +58,7 @@ class Dataset:
             raise ShapeError(f"all arrays need the same number of rows, got {sorted(counts)}")
         rows = counts.pop()
 
-        def source() -> Iterator[Any]:
+        def source(turn: int) -> Iterator[Any]:
             for i in range(rows):
                 row = tuple(tree.mapped(itemgetter(i), t) for t in tables)
                 yield row if len(row) > 1 else row[0]
@@ -65,13 +70,13 @@ class Dataset:
         """The elements of `make()`, which is called anew for each pass."""
         if not callable(make):
             raise ArgumentError("from_generator takes a function that makes a generator, so that it can begin again")
-        return Dataset(lambda: iter(make()))
+        return Dataset(lambda turn: iter(make()))
 
     def map(self, function: Callable[..., Any]) -> Dataset:
         """function(element), or function(x, y) for tuples."""
 
-        def source() -> Iterator[Any]:
-            for element in self:
+        def source(turn: int) -> Iterator[Any]:
+            for element in self.iterate(turn):
                 yield function(*element) if isinstance(element, tuple) else function(element)
 
         return Dataset(source, self._length)
@@ -79,24 +84,23 @@ class Dataset:
     def filter(self, keep: Callable[..., Any]) -> Dataset:
         """The elements for which keep(element), or keep(x, y), holds."""
 
-        def source() -> Iterator[Any]:
-            for element in self:
+        def source(turn: int) -> Iterator[Any]:
+            for element in self.iterate(turn):
                 if keep(*element) if isinstance(element, tuple) else keep(element):
                     yield element
 
         return Dataset(source)
 
     def shuffle(self, buffer_size: int, seed: int | None = None, reshuffle_each_iteration: bool = True) -> Dataset:
-        """Elements picked at random from a buffer; with a seed each run gives the same orders."""
+        """Elements picked at random from a buffer; with a seed, here or set for all, each run gives the same orders."""
         positive("buffer_size", buffer_size)
-        root = np.random.SeedSequence(seed).entropy
-        passes = itertools.count()
+        root = seeds.next_seed() if seed is None else seed
 
-        def source() -> Iterator[Any]:
-            turn = next(passes) if reshuffle_each_iteration else 0
-            rng = np.random.default_rng(np.random.SeedSequence(root, spawn_key=(turn,)))
+        def source(turn: int) -> Iterator[Any]:
+            key = (turn if reshuffle_each_iteration else 0,)
+            rng = np.random.default_rng(np.random.SeedSequence(root, spawn_key=key))
             buffer: list[Any] = []
-            for element in self:
+            for element in self.iterate(turn):
                 if len(buffer) < buffer_size:
                     buffer.append(element)
                     continue
@@ -119,8 +123,8 @@ class Dataset:
     def _batched(self, size: int, drop: bool, join: Callable[[list[Any]], Any]) -> Dataset:
         positive("batch_size", size)
 
-        def source() -> Iterator[Any]:
-            elements = iter(self)
+        def source(turn: int) -> Iterator[Any]:
+            elements = self.iterate(turn)
             while chunk := list(itertools.islice(elements, size)):
                 if len(chunk) == size or not drop:
                     columns = zip(*(tree.leaves(e) for e in chunk), strict=True)
@@ -134,10 +138,11 @@ class Dataset:
     def repeat(self, count: int | None = None) -> Dataset:
         """The whole sequence `count` times, or without end."""
 
-        def source() -> Iterator[Any]:
-            for _ in itertools.count() if count is None else range(count):
+        def source(turn: int) -> Iterator[Any]:
+            first = turn * (2**32 if count is None else count)
+            for inner in itertools.count(first) if count is None else range(first, first + count):
                 empty = True
-                for element in self:
+                for element in self.iterate(inner):
                     empty = False
                     yield element
                 if empty:
@@ -148,24 +153,24 @@ class Dataset:
     def take(self, count: int) -> Dataset:
         """The first `count` elements."""
         length = None if self._length is None else min(count, self._length)
-        return Dataset(lambda: itertools.islice(iter(self), count), length)
+        return Dataset(lambda turn: itertools.islice(self.iterate(turn), count), length)
 
     def skip(self, count: int) -> Dataset:
         """All but the first `count` elements."""
         length = None if self._length is None else max(0, self._length - count)
-        return Dataset(lambda: itertools.islice(iter(self), count, None), length)
+        return Dataset(lambda turn: itertools.islice(self.iterate(turn), count, None), length)
 
     def cache(self) -> Dataset:
         """The elements are kept in memory by the first whole pass and given from there afterwards."""
         kept: list[Any] = []
         complete: list[bool] = []
 
-        def source() -> Iterator[Any]:
+        def source(turn: int) -> Iterator[Any]:
             if complete:
                 yield from kept
                 return
             fresh = []
-            for element in self:
+            for element in self.iterate(turn):
                 fresh.append(element)
                 yield element
             kept[:] = fresh
@@ -176,7 +181,7 @@ class Dataset:
     def prefetch(self, buffer_size: int = 2) -> Dataset:
         """The next elements are made in a background thread; an error there is raised here."""
         positive("buffer_size", buffer_size)
-        return Dataset(lambda: _prefetched(self, buffer_size), self._length)
+        return Dataset(lambda turn: _prefetched(self.iterate(turn), buffer_size), self._length)
 
 
 def _stacked(items: list[Any]) -> Any:

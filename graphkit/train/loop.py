@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from graphkit.core import seeds, tree
+from graphkit.core import tree
 from graphkit.core.dtypes import Array
 from graphkit.core.errors import ArgumentError, positive
 from graphkit.train.callback import Callback, CallbackList, History
 from graphkit.train.classes import with_class_weight
+from graphkit.train.course import Course
 from graphkit.train.feed import Feed
+from graphkit.train.interrupts import Interrupt, deferred
 from graphkit.train.progress import EpochLines, ProgressBar, shown, told
 from graphkit.train.source import ArraySource, Source, StreamSource, is_stream
 from graphkit.train.trainer import Step, Trainer
@@ -39,36 +41,60 @@ class Training:
     validation_steps: int | None = None
     validation_batch_size: int | None = None
     validation_freq: int | Sequence[int] = 1
+    resume: bool = False
 
 
 def fit(trainer: Trainer, wanted: Training) -> History:
     """Trains for some epochs; see `Model.fit`."""
     source, held_out = _sources(trainer, wanted)
     history = History()
-    params: dict[str, Any] = {"epochs": wanted.epochs, "steps": source.steps, "initial_epoch": wanted.initial_epoch}
+    params: dict[str, Any] = {"epochs": wanted.epochs, "steps": source.steps, "resume": wanted.resume}
     params["validation_freq"] = None if held_out is None else wanted.validation_freq
     level = shown(wanted.verbose)
     show: list[Callback] = [[], [ProgressBar()], [EpochLines()]][level]  # type: ignore[assignment] # a list of one or none
     hooks = CallbackList([*(wanted.callbacks or []), *show, history], trainer.model, params)
-    with trainer.exclusively():
+    with trainer.exclusively(), deferred() as interrupt:
         trainer.model.stop_training, trainer.model.history = False, history
         try:
             hooks("on_train_begin")
-            for epoch in range(params["initial_epoch"], wanted.epochs):
-                hooks("on_epoch_begin", epoch)
-                logs, params["ran"] = _epoch(trainer, source, epoch, hooks)
-                params["steps"] = source.steps
-                if source.ran_dry and not logs:
-                    break
-                if held_out is not None and _due(wanted.validation_freq, epoch + 1):
-                    logs.update({f"val_{k}": v for k, v in _means(trainer, held_out).items()})
-                hooks("on_epoch_end", epoch, logs)
-                if trainer.model.stop_training or source.ran_dry:
-                    break
+            if not params["resume"]:
+                trainer.course.begin(wanted.initial_epoch)
+            _epochs(trainer, wanted, source, held_out, hooks, interrupt)
             trainer.finalize()
         finally:
+            if trainer.course.batch:
+                trainer.course.totals = trainer.totals()
             hooks("on_train_end")
     return history
+
+
+def _epochs(
+    trainer: Trainer, wanted: Training, source: Source, held_out: Source | None, hooks: CallbackList,
+    interrupt: Interrupt,
+) -> None:  # fmt: skip
+    course, model = trainer.course, trainer.model
+    while course.epoch < wanted.epochs:
+        epoch = course.epoch
+        hooks("on_epoch_begin", epoch)
+        logs = _epoch(trainer, source, hooks, interrupt)
+        hooks.params["steps"], hooks.params["ran"] = source.steps, course.batch
+        if source.ran_dry and not logs:
+            return
+        course.end_epoch()
+        if held_out is not None and _due(wanted.validation_freq, epoch + 1):
+            logs = {**logs, **{f"val_{k}": v for k, v in _means(trainer, held_out, hooks).items()}}
+        hooks("on_epoch_end", epoch, logs)
+        if interrupt.pressed:
+            raise _interrupted(epoch + 1, 0)
+        if model.stop_training or source.ran_dry:
+            return
+
+
+def _interrupted(epoch: int, batch: int) -> KeyboardInterrupt:
+    behind = f"behind batch {batch} of epoch {epoch + 1}" if batch else f"behind epoch {epoch}"
+    return KeyboardInterrupt(
+        f"fit stopped {behind}; the weights and model.history are kept, and fit(..., resume=True) goes on from there"
+    )
 
 
 def _due(often: int | Sequence[int], epoch: int) -> bool:
@@ -82,13 +108,16 @@ def _checked(wanted: Training) -> None:
         value = getattr(wanted, name)
         if isinstance(value, int):
             positive(name, value)
+    if wanted.resume and wanted.initial_epoch:
+        raise ArgumentError(
+            f"resume=True goes on where training stopped; leave initial_epoch={wanted.initial_epoch} out"
+        )
 
 
 def _sources(trainer: Trainer, wanted: Training) -> tuple[Source, Source | None]:
     """What to train on, and what is held out."""
     _checked(wanted)
     size = _batch_size(wanted.batch_size)
-    seed = seeds.next_seed() if wanted.shuffle else None
     held_out: Source | None = None
     if wanted.validation_data is not None:
         held_out = _validation(trainer, wanted, size)
@@ -106,7 +135,7 @@ def _sources(trainer: Trainer, wanted: Training) -> tuple[Source, Source | None]
     if held_out is None and wanted.validation_split:
         feed, rest = feed.split(wanted.validation_split)
         held_out = ArraySource(rest, wanted.validation_batch_size or size)
-    return ArraySource(feed, size, seed, wanted.steps_per_epoch), held_out
+    return ArraySource(feed, size, wanted.shuffle, wanted.steps_per_epoch), held_out
 
 
 def _validation(trainer: Trainer, wanted: Training, size: int) -> Source:
@@ -115,37 +144,43 @@ def _validation(trainer: Trainer, wanted: Training, size: int) -> Source:
         return StreamSource(trainer.feeder, data, wanted.validation_steps, measures=True)
     if not isinstance(data, tuple | list) or len(data) not in (2, 3):
         raise ArgumentError("validation_data must be (x, y) or (x, y, sample_weight), or give such batches")
-    return ArraySource(trainer.feeder(*data), wanted.validation_batch_size or size, None, wanted.validation_steps)
+    return ArraySource(trainer.feeder(*data), wanted.validation_batch_size or size, steps=wanted.validation_steps)
 
 
-def _steps(trainer: Trainer, kind: str, source: Source, epoch: int) -> Iterator[tuple[Step, slice | Array]]:
+def _steps(trainer: Trainer, kind: str, source: Source, course: Course) -> Iterator[tuple[Step, slice | Array]]:
     """The step and the rows of each batch; one step for all batches of one feed."""
     last: Feed | None = None
     step: Step | None = None
-    for feed, rows in source.epoch(epoch):
+    for feed, rows in source.epoch(course):
         if feed is not last or step is None:
             last, step = feed, trainer.step(kind, feed)
         yield step, rows
 
 
-def _epoch(trainer: Trainer, source: Source, epoch: int, hooks: CallbackList) -> tuple[dict[str, float], int]:
-    """The figures at the end, and how many batches there were."""
-    trainer.reset_metrics()
-    logs: dict[str, float] = {}
-    number, each = -1, trainer.steps_per_execution
-    for number, (step, rows) in enumerate(_steps(trainer, "train", source, epoch)):
-        if hooks.watches_batches and number % each == 0:
-            hooks("on_train_batch_begin", number)
-        logs = step.logs(rows)
-        if (number + 1) % each:
-            continue
-        if hooks.watches_batches:
-            hooks("on_train_batch_end", number, logs)
-        if trainer.model.stop_training:
-            break
-    if hooks.watches_batches and (number + 1) % each:
-        hooks("on_train_batch_end", number, logs)
-    return logs, number + 1
+def _epoch(trainer: Trainer, source: Source, hooks: CallbackList, interrupt: Interrupt) -> dict[str, float]:
+    """Trains for the rest of the epoch where the course stands; the figures at its end."""
+    course, each, watched = trainer.course, trainer.steps_per_execution, "train" in hooks.watched
+    totals, course.totals = course.totals, None
+    if not course.batch:
+        trainer.reset_metrics()
+    for step, rows in _steps(trainer, "train", source, course):
+        if totals is not None:
+            step.trace()
+            trainer.set_totals(totals)
+            totals = None
+        if watched and course.batch % each == 0:
+            hooks("on_train_batch_begin", course.batch)
+        course.done(step.logs(rows))
+        if course.batch % each == 0:
+            if watched:
+                hooks("on_train_batch_end", course.batch - 1, course.logs)
+            if trainer.model.stop_training:
+                break
+        if interrupt.pressed:
+            raise _interrupted(course.epoch, course.batch)
+    if watched and course.batch % each:
+        hooks("on_train_batch_end", course.batch - 1, course.logs)
+    return course.logs
 
 
 def _alone(y: Any, sample_weight: Any) -> None:
@@ -160,17 +195,26 @@ def _batch_size(given: int | None) -> int:
     return positive("batch_size", 32 if given is None else given)
 
 
-def _means(trainer: Trainer, source: Source) -> dict[str, float]:
+def _means(trainer: Trainer, source: Source, hooks: CallbackList) -> dict[str, float]:
+    """Loss and metrics over a source, with the hooks of evaluation."""
     trainer.reset_metrics()
+    hooks("on_test_begin")
     logs: dict[str, float] = {}
-    for step, rows in _steps(trainer, "test", source, 0):
+    watched = "test" in hooks.watched
+    for number, (step, rows) in enumerate(_steps(trainer, "test", source, Course())):
+        if watched:
+            hooks("on_test_batch_begin", number)
         logs = step.logs(rows)
+        if watched:
+            hooks("on_test_batch_end", number, logs)
+    hooks("on_test_end", logs)
     return logs
 
 
 def evaluate(
     trainer: Trainer, x: Any, y: Any = None, batch_size: int | None = None, sample_weight: Any = None,
     return_dict: bool = False, verbose: Any = "auto", steps: int | None = None,
+    callbacks: Sequence[Callback] | None = None,
 ) -> Any:  # fmt: skip
     """Loss and metrics over all rows; see `Model.evaluate`."""
     source: Source
@@ -181,9 +225,9 @@ def evaluate(
         feed = trainer.feeder(x, y, sample_weight)
         if feed.rows == 0:
             raise ArgumentError("evaluate was given 0 rows")
-        source = ArraySource(feed, _batch_size(batch_size), None, steps)
+        source = ArraySource(feed, _batch_size(batch_size), steps=steps)
     with trainer.measuring():
-        logs = _means(trainer, source)
+        logs = _means(trainer, source, CallbackList(callbacks or [], trainer.model, {"steps": source.steps}))
     if shown(verbose) and verbose != "auto":
         print(told(logs), flush=True)
     return logs if return_dict else listed(logs)
@@ -195,21 +239,33 @@ def listed(logs: dict[str, float]) -> Any:
     return values[0] if len(values) == 1 else values
 
 
-def predict(trainer: Trainer, x: Any, batch_size: int | None = None, steps: int | None = None) -> Any:
+def predict(
+    trainer: Trainer, x: Any, batch_size: int | None = None, steps: int | None = None,
+    callbacks: Sequence[Callback] | None = None,
+) -> Any:  # fmt: skip
     """The outputs for all rows, in the structure of the model's outputs; see `Model.predict`."""
     source: Source
     if is_stream(x):
         source = StreamSource(trainer.feeder, x, steps, measures=True)
     else:
         feed = trainer.feeder(x)
-        source = ArraySource(feed, _batch_size(batch_size), None, steps)
+        source = ArraySource(feed, _batch_size(batch_size), steps=steps)
         if feed.rows == 0:
             step = trainer.step("predict", feed)
             none = step.empty()
             return tree.rebuild(step.structure[0], iter(none))
+    hooks = CallbackList(callbacks or [], trainer.model, {"steps": source.steps})
+    hooks("on_predict_begin")
+    watched = "predict" in hooks.watched
     parts: list[list[Array]] = []
-    for step, rows in _steps(trainer, "predict", source, 0):
+    for number, (step, rows) in enumerate(_steps(trainer, "predict", source, Course())):
+        if watched:
+            hooks("on_predict_batch_begin", number)
         parts.append(step(rows))
+        if watched:
+            outputs = tree.rebuild(step.structure[0], iter([a.copy() for a in parts[-1]]))
+            hooks("on_predict_batch_end", number, {"outputs": outputs})
+    hooks("on_predict_end")
     joined = [_joined(list(p)) for p in zip(*parts, strict=True)]
     return tree.rebuild(step.structure[0], iter(joined))
 

@@ -13,7 +13,9 @@ from graphkit.core.dtypes import Array
 from graphkit.core.errors import ArgumentError, GraphkitError
 from graphkit.core.op import Value
 from graphkit.train.classes import with_class_weight
+from graphkit.train.course import Course
 from graphkit.train.data import batches, is_table
+from graphkit.train.dataset import Dataset
 from graphkit.train.feed import Feed, Feeder, unpack
 
 Rows = slice | Array
@@ -25,27 +27,27 @@ def is_stream(x: Any) -> bool:
     return not whole and hasattr(x, "__iter__")
 
 
-def shuffled(rows: int, seed: int, epoch: int) -> Array:
-    """The order of the rows in an epoch, which depends on the seed and the epoch alone."""
-    key = np.array([seed, epoch], np.uint64)
+def shuffled(rows: int, seed: int, turn: int) -> Array:
+    """The order of the rows in a pass over them, which depends on the seed and the number of the pass alone."""
+    key = np.array([seed, turn], np.uint64)
     return np.random.Generator(np.random.Philox(key=key)).permutation(rows)
 
 
 class ArraySource:
-    """Rows of arrays, shuffled anew for each epoch by (seed, epoch) alone."""
+    """Rows of arrays, shuffled anew for each pass by the course's key and the number of the pass alone."""
 
-    def __init__(self, feed: Feed, size: int, seed: int | None = None, steps: int | None = None) -> None:
-        self.feed, self.size, self.seed = feed, size, seed
+    def __init__(self, feed: Feed, size: int, shuffle: bool = False, steps: int | None = None) -> None:
+        self.feed, self.size, self.shuffle = feed, size, shuffle
         all_steps = -(-feed.rows // size)
         self.steps: int | None = all_steps if steps is None else min(steps, all_steps)
         self.ran_dry = False
 
-    def epoch(self, number: int) -> Iterator[tuple[Feed, Rows]]:
-        """The rows of each batch of an epoch."""
+    def epoch(self, course: Course) -> Iterator[tuple[Feed, Rows]]:
+        """The rows of each batch of an epoch, from the batch on where the course stands."""
         order = None
-        if self.seed is not None:
-            order = shuffled(self.feed.rows, self.seed, number)
-        for rows in itertools.islice(batches(self.feed.rows, self.size, order), self.steps):
+        if self.shuffle:
+            order = shuffled(self.feed.rows, course.order_key(), course.turn)
+        for rows in itertools.islice(batches(self.feed.rows, self.size, order), course.batch, self.steps):
             yield self.feed, rows
 
 
@@ -53,7 +55,8 @@ class StreamSource:
     """Batches of a generator, a Dataset, a data loader: x, (x, y) or (x, y, sample_weight) each.
 
     With `steps` an epoch is that many batches and the next goes on from there; else an epoch is one whole pass. Where
-    the batches only measure, each pass begins anew, as far as the stream can.
+    the batches only measure, each pass begins anew, as far as the stream can. To go on in the middle, the batches that
+    were used are passed over. A Dataset is told which pass it is, so that its order is that of a run without a stop.
     """
 
     def __init__(
@@ -68,13 +71,22 @@ class StreamSource:
         self._running: Iterator[Any] | None = None
         self.ran_dry = False
 
-    def epoch(self, number: int) -> Iterator[tuple[Feed, Rows]]:
+    def _begin(self, course: Course) -> Iterator[Any]:
+        """The stream from its beginning, or from behind the batches that were used."""
+        fresh = self._limit is None or self.measures
+        if fresh:
+            course.begun, course.taken = course.turn, course.batch
+        if isinstance(self.stream, Dataset) and not self.measures:
+            return itertools.islice(self.stream.iterate(course.begun), course.taken, None)
+        return itertools.islice(iter(self.stream), course.taken, None)
+
+    def epoch(self, course: Course) -> Iterator[tuple[Feed, Rows]]:
         """The batches of an epoch; `ran_dry` is set when there were fewer than asked for."""
         once = isinstance(self.stream, Iterator)
         if self._running is None or (not once and (self._limit is None or self.measures)):
-            self._running = iter(self.stream)
-        count = 0
-        for element in itertools.islice(self._running, self._limit):
+            self._running = self._begin(course)
+        count = course.batch
+        for element in itertools.islice(self._running, None if self._limit is None else self._limit - count):
             feed = self._feed(element)
             count += 1
             yield feed, slice(0, feed.rows)
@@ -91,7 +103,7 @@ class StreamSource:
         elif count:
             self.steps = count
         else:
-            what = "no batch to measure on" if self.measures else f"no batch in epoch {number + 1}"
+            what = "no batch to measure on" if self.measures else f"no batch in epoch {course.epoch + 1}"
             raise ArgumentError(f"{what}; a generator can be looped over only once")
 
     def _feed(self, element: Any) -> Feed:

@@ -24,6 +24,7 @@ from graphkit.core.op import Value
 from graphkit.ops import convert_to_tensor
 from graphkit.runtime.function import Compiled
 from graphkit.train import optimizers, settings
+from graphkit.train.course import Course
 from graphkit.train.data import by_name, pick
 from graphkit.train.feed import Feed, Feeder, unpack
 from graphkit.train.objective import Objective, for_outputs, rows
@@ -50,6 +51,7 @@ class Trainer:
         self.run_eagerly = run_eagerly
         self.steps_per_execution = settings.count("steps_per_execution", steps_per_execution, 1) or 1
         self.uncompiled = False
+        self.course = Course()
         self._feeder = Feeder(model.input_specs, model.output_names, model.arrange)
         self._settings = (loss, loss_weights, metrics, weighted_metrics)
         self._objective: Objective | None = None
@@ -211,6 +213,22 @@ class Trainer:
         for metric in self.model.metrics:
             metric.reset_state()
 
+    def totals(self) -> list[Array]:
+        """What the running means come from; between two `fit` those of the epoch that was cut off."""
+        if self._busy is None and self.course.totals is not None:
+            return self.course.totals
+        return [v.array.copy() for metric in self.metrics for v in metric.variables]
+
+    def set_totals(self, totals: Sequence[Array]) -> None:
+        """The running means go on from there; StateError where the metrics are others."""
+        variables = [v for metric in self.metrics for v in metric.variables]
+        if [v.array.shape for v in variables] != [a.shape for a in totals]:
+            raise StateError(
+                f"model {self.model.name!r} has other metrics than the epoch that was cut off; compile it alike"
+            )
+        for variable, array in zip(variables, totals, strict=True):
+            variable.assign(array)
+
     @property
     def metrics(self) -> list[Any]:
         """Every metric the steps update: the compiled ones and those the model holds itself."""
@@ -259,6 +277,10 @@ class Step:
     def _names(self) -> list[str]:
         (result,) = self.structure
         return list(result) if isinstance(result, dict) else []
+
+    def trace(self) -> None:
+        """Makes what the first call would make, its metrics among it."""
+        self.compiled.graph(self.feed.specs)
 
     def empty(self) -> list[Array]:
         """The results for no rows, from the declared shapes alone."""

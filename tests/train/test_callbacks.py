@@ -230,7 +230,7 @@ def test_a_backup_goes_on_where_it_was_cut_off(epoch: int, batch: int, tmp_path:
         dropped().fit(
             data, data[:, :1], callbacks=[callbacks.BackupAndRestore(tmp_path / "b"), Stop(epoch, batch)], **given
         )
-    assert [p.name for p in (tmp_path / "b").iterdir()] == [f"epoch_{epoch}.gk"]
+    assert [p.name for p in (tmp_path / "b").iterdir()] == ["backup.gk"]
     again = dropped()
     rest = again.fit(data, data[:, :1], callbacks=[callbacks.BackupAndRestore(tmp_path / "b")], **given)
     assert rest.epoch == list(range(epoch, 4))
