@@ -11,6 +11,24 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any
 
+from graphkit.core.errors import SavingError
+
+
+class Allowance:
+    """The bytes that are left for what a file describes, counted down as it is made."""
+
+    def __init__(self, size: int) -> None:
+        self.whole = self.left = size
+
+    def take(self, size: int, what: str) -> None:
+        """SavingError where it is more than is left; called before the array is made."""
+        self.left -= size
+        if self.left < 0:
+            raise SavingError(
+                f"{what} would need {size} bytes, and all that this file describes cannot need more than {self.whole}; "
+                "the file is damaged or hostile"
+            )
+
 
 @dataclass(frozen=True)
 class Context:
@@ -23,6 +41,7 @@ class Context:
     root: the model at the top, whose name no path begins with.
     training: what a layer's `training` argument becomes where it is not given.
     masks: False while gradients are computed, whose values carry no masks.
+    allowance: how many bytes the variables and tables that are made may have, or None for any number.
     """
 
     trace: Any = None
@@ -32,6 +51,7 @@ class Context:
     root: Any = None
     training: bool | None = None
     masks: bool = True
+    allowance: Allowance | None = None
 
 
 _context: ContextVar[Context] = ContextVar("graphkit_context", default=Context())  # noqa: B039 - frozen
@@ -40,6 +60,13 @@ _context: ContextVar[Context] = ContextVar("graphkit_context", default=Context()
 def current() -> Context:
     """The surroundings of this moment."""
     return _context.get()
+
+
+def claim(size: int, what: str) -> None:
+    """Says that `what`, of so many bytes, is about to be made; SavingError where a file being read may not have it."""
+    allowance = _context.get().allowance
+    if allowance is not None:
+        allowance.take(size, what)
 
 
 @contextmanager

@@ -7,13 +7,14 @@ Inside a trace a read is a state input and an assign binds a new version.
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from graphkit.core.context import current
+from graphkit.core.context import claim, current
 from graphkit.core.dtypes import Array, as_dtype, constant
 from graphkit.core.errors import ShapeError, StateError, TraceError
 from graphkit.core.op import EAGER, Value
@@ -42,6 +43,8 @@ class BaseVariable(Value):
                 f"variable {name or 'variable'!r} is created in a later trace, where its value would be lost; "
                 "create it in __init__, in build, or on the first call and keep it on self"
             )
+        if shape is not None:
+            claim(math.prod(shape) * as_dtype(dtype).itemsize, f"variable {name!r} of shape {show(shape)}")
         self.array = np.array(_initial(initializer, shape, dtype), order="C")
         self.spec = Spec(self.array.shape, self.array.dtype)
         self.name = name or "variable"

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from graphkit import ops
+from graphkit.core.context import claim
 from graphkit.core.dimension import Size, floor_divide
 from graphkit.core.op import apply, spec_of
 from graphkit.layers.layer import Layer
@@ -33,6 +34,7 @@ class AdaptivePooling(Layer):
         check_rank(self, inputs, self.axes)
         for axis, size in enumerate(self.output_size, 1):
             n = spec_of(inputs).dims[axis]
+            claim(2000 * size, f"{type(self).__name__} with {size} windows")
             pieces = [apply(Slice(axis, *_window(n, i, size), 1), inputs) for i in range(size)]
             inputs = ops.concatenate([type(self).pool(piece, axis, keepdims=True) for piece in pieces], axis)
         return inputs

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from graphkit import ops
+from graphkit.core.context import claim
 from graphkit.core.dtypes import Array, is_float
 from graphkit.core.errors import ArgumentError, StateError
 from graphkit.core.op import apply, spec_of
@@ -70,6 +71,7 @@ class CategoryEncoding(Encoding):
         if count_weights is not None and self.output_mode != "count":
             raise ArgumentError(f"CategoryEncoding: count_weights need output_mode 'count', not {self.output_mode!r}")
         ids = apply(WholeNumbers(), inputs) if is_float(spec_of(inputs).dtype) else inputs
+        claim(8 * self.num_tokens, f"CategoryEncoding with {self.num_tokens} tokens")
         known = ops.take(np.arange(self.num_tokens), ids)
         return self.encoded(known, self.num_tokens, count_weights)
 

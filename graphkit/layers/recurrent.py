@@ -142,9 +142,10 @@ class Recurrent(Layer):
                 f"{type(self).__name__}: stateful=True needs a fixed batch size, "
                 "for example Input(batch_shape=(2, None, 3))"
             )
-        zeros = np.zeros((shape[0], *self.state_sizes(tuple(shape))), self.dtype)
+        size = (shape[0], *self.state_sizes(tuple(shape)))
         self.memory.states = [
-            ops.Variable(zeros, trainable=False, name=f"{self.name}/state_{i}") for i in range(self.n_states)
+            ops.Variable(initializers.Zeros(), size, self.dtype, trainable=False, name=f"{self.name}/state_{i}")
+            for i in range(self.n_states)
         ]
         for state in self.memory.states:
             state.carried = True

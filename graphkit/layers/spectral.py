@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from graphkit import ops
-from graphkit.core.context import changed, current
+from graphkit.core.context import changed, claim, current
 from graphkit.core.errors import ArgumentError
 from graphkit.core.op import spec_of
 from graphkit.layers.initializers import TruncatedNormal
@@ -53,6 +53,7 @@ class SpectralNormalization(Layer):
         shape = spec_of(kernel).dims
         matrix = ops.reshape(kernel, (-1, shape[-1]))
         u = vector
+        claim(10_000 * self.power_iterations, f"SpectralNormalization with {self.power_iterations} iterations")
         for _ in range(self.power_iterations):
             v = ops.normalize(ops.matmul(u, ops.transpose(matrix)), None)
             u = ops.normalize(ops.matmul(v, matrix), None)

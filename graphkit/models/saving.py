@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from graphkit.core.context import Allowance, changed
 from graphkit.core.dtypes import Array
 from graphkit.core.errors import GraphkitError, SavingError
 from graphkit.core.files import write_whole
@@ -29,6 +30,7 @@ from graphkit.train.optimizer import Optimizer
 FORMAT = 1
 CONFIG, WEIGHTS, STATE, CONSTANTS = "config.json", "weights.safetensors", "state.safetensors", "constants.safetensors"
 LONGEST_CONFIG = 64 * 2**20
+SPARE = 16 * 2**20
 DAMAGE = (LookupError, TypeError, ValueError, AttributeError, RecursionError, ArithmeticError, MemoryError)
 
 
@@ -65,29 +67,36 @@ def load_model(path: Any, custom_objects: Mapping[str, Any] | None = None, compi
     Raises SavingError for a file that is damaged or names something unknown.
     """
     parts = _read(Path(path))
+    allowance = Allowance(2 * sum(map(len, parts.values())) + SPARE)
     try:
-        config = json.loads(parts[CONFIG])
-        if config.get("format") != FORMAT:
-            raise SavingError(f"{path} has format {config.get('format')!r}, this version reads {FORMAT}")
-        reader = ModelReader(config["layers"], custom_objects, unpack(parts[CONSTANTS], CONSTANTS))
-        model = reader.layer(config["model"])
-        if not isinstance(model, Model):
-            raise SavingError(f"{path} holds a {type(model).__name__}, not a model")
-        found = places(model)
-        weights = unpack(parts[WEIGHTS], WEIGHTS)
-        if weights or found.first:
-            put(model, weights, strict=True)
-        state = unpack(parts[STATE], STATE)
-        _set_trainable(found, config["trainable"])
-        _set_running(found, state, compile and config["compile"] is not None)
-        if compile and config["compile"] is not None:
-            _compile(model, config["compile"], reader, found, state)
+        with changed(allowance=allowance):
+            model = _loaded(path, parts, custom_objects, compile)
     except GraphkitError:
         raise
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise SavingError(f"{path}: {CONFIG} is no JSON: {error}") from error
     except DAMAGE as error:
         raise SavingError(f"{path}: the configuration cannot be read: {type(error).__name__}: {error}") from error
+    return model
+
+
+def _loaded(path: Any, parts: Mapping[str, bytes], custom_objects: Mapping[str, Any] | None, compile: bool) -> Any:
+    config = json.loads(parts[CONFIG])
+    if config.get("format") != FORMAT:
+        raise SavingError(f"{path} has format {config.get('format')!r}, this version reads {FORMAT}")
+    reader = ModelReader(config["layers"], custom_objects, unpack(parts[CONSTANTS], CONSTANTS))
+    model = reader.layer(config["model"])
+    if not isinstance(model, Model):
+        raise SavingError(f"{path} holds a {type(model).__name__}, not a model")
+    found = places(model)
+    weights = unpack(parts[WEIGHTS], WEIGHTS)
+    if weights or found.first:
+        put(model, weights, strict=True)
+    state = unpack(parts[STATE], STATE)
+    _set_trainable(found, config["trainable"])
+    _set_running(found, state, compile and config["compile"] is not None)
+    if compile and config["compile"] is not None:
+        _compile(model, config["compile"], reader, found, state)
     return model
 
 

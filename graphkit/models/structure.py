@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from graphkit.core import tree
 from graphkit.core.dtypes import default_float_is
 from graphkit.core.errors import SavingError
 from graphkit.graph.symbol import Symbol
 from graphkit.layers.call import LayerCall
+from graphkit.layers.initializers import Zeros
 from graphkit.layers.input import Input, InputLayer
 from graphkit.models.config import Reader, Writer, identity, op_classes
 from graphkit.models.model import Model
@@ -174,7 +173,7 @@ class ModelReader(Reader):
         outer = self._values
         values: dict[int, Any] = {i: self._begin(n) for i, n in enumerate(entry["begin"])}
         for name, trainable, shape, dtype in entry["variables"]:
-            values[len(values)] = Variable(np.zeros(tuple(shape), dtype), trainable=trainable, name=name)
+            values[len(values)] = Variable(Zeros(), tuple(shape), dtype, trainable=trainable, name=name)
         for node in entry["nodes"]:
             if "layer" in node:
                 layer = self.layer(node["layer"])
@@ -189,7 +188,10 @@ class ModelReader(Reader):
                     )
                 self._values = values
                 op = op_classes()[node["op"]](*self.value(node["fields"]))
-                result = op.call(*self.value(node["inputs"]))
+                inputs = self.value(node["inputs"])
+                if not any(isinstance(x, Symbol) for x in tree.leaves(inputs)):
+                    raise SavingError(f"the configuration holds the op {node['op']!r} on constants, which is no node")
+                result = op.call(*inputs)
                 results = list(result) if isinstance(result, tuple) else [result]
             values.update(zip(node["outputs"], results, strict=False))
         self._values = values

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from graphkit import ops
+from graphkit.core.context import claim
 from graphkit.core.errors import ArgumentError
 from graphkit.core.op import spec_of
 from graphkit.train.confusion import Confusion
@@ -18,6 +19,7 @@ EPSILON = 1e-7
 
 def _spread(number: int) -> list[float]:
     """number - 2 thresholds, evenly spread between 0 and 1."""
+    claim(32 * number, f"a list of {number} thresholds")
     return [(i + 1) / (number - 1) for i in range(number - 2)]
 
 

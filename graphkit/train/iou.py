@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from graphkit import ops
+from graphkit.core.context import claim
 from graphkit.core.dimension import count
 from graphkit.core.errors import ArgumentError
 from graphkit.core.op import spec_of
@@ -32,8 +33,8 @@ class IoU(Metric):
             raise ArgumentError(f"target_class_ids must lie in [0, {num_classes}), got {list(target_class_ids)}")
         self.num_classes, self.ignore_class, self.axis = num_classes, ignore_class, axis
         self.sparse_y_true, self.sparse_y_pred = sparse_y_true, sparse_y_pred
-        self.target = np.isin(np.arange(num_classes), list(target_class_ids))
         self.table = self.add_variable((num_classes, num_classes), name="table")
+        self.target = np.isin(np.arange(num_classes), list(target_class_ids))
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Adds one batch; weights have the first sizes of the class numbers."""
@@ -67,6 +68,7 @@ class MeanIoU(IoU):
         self, num_classes: int, name: str | None = None, dtype: Any = None, ignore_class: int | None = None,
         sparse_y_true: bool = True, sparse_y_pred: bool = True, axis: int = -1,
     ) -> None:  # fmt: skip
+        claim(32 * num_classes, f"a list of {num_classes} classes")
         classes = list(range(num_classes))
         super().__init__(num_classes, classes, name, dtype, ignore_class, sparse_y_true, sparse_y_pred, axis)
 
