@@ -1,1 +1,1 @@
-"""Speed: training against PyTorch, and what an import costs."""
+"""Speed: training against PyTorch and Keras, and what an import costs."""

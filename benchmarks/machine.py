@@ -1,19 +1,16 @@
-"""The machine: its name for the table, how fast it multiplies, how busy others keep it."""
+"""The machine: its name for the table, the libraries that are loaded, how busy others keep it."""
 
 from __future__ import annotations
 
 import os
 import platform
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
 
-PROBE = 1024
 TUNING = (
     "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "MKL_DEBUG_CPU_TYPE", "MKL_ENABLE_INSTRUCTIONS", "ATEN_CPU_CAPABILITY",
     "DNNL_MAX_CPU_ISA", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR",
@@ -42,18 +39,6 @@ def environment(threads: int, as_is: bool) -> tuple[dict[str, str], dict[str, st
     taken = {} if as_is else {name: os.environ[name] for name in TUNING if name in os.environ}
     kept = {name: value for name, value in os.environ.items() if name not in taken}
     return {**kept, **dict.fromkeys(THREADS, str(threads))}, taken
-
-
-def gemm(product: Callable[[Any, Any], Callable[[], Any]]) -> float:
-    """GFLOP/s of one large float32 matrix product, the best of a few."""
-    rng = np.random.default_rng(0)
-    a, b = (rng.random((PROBE, PROBE), dtype=np.float32) for _ in range(2))
-    call, best = product(a, b), float("inf")
-    for _ in range(15):
-        begin = time.perf_counter()
-        call()
-        best = min(best, time.perf_counter() - begin)
-    return round(2.0 * PROBE**3 / best / 1e9, 1)
 
 
 def libraries() -> list[str]:

@@ -1,4 +1,4 @@
-"""Where a graphkit step's time goes: each call of the plan timed, by kind of op.
+"""Where a graphkit step's time goes: each call of the plan timed, by kind of op, and by kind and sizes.
 
 python -m benchmarks.op_times mlp
 """
@@ -6,6 +6,7 @@ python -m benchmarks.op_times mlp
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -16,15 +17,17 @@ from unittest.mock import patch
 import numpy as np
 
 from benchmarks.data import WORKLOADS
-from benchmarks.graphkit_models import Side
+from benchmarks.graphkit_side import Side
 from benchmarks.recorder import Recorder
 from benchmarks.report import Row, table
+from graphkit.core.dimension import evaluate
+from graphkit.core.op import spec_of
 from graphkit.runtime.plan import Plan
 
 WARMUP = 20
 SMALL = 0.002
 KINDS = ("part", "op", "calls", "ms", "share", "strided inputs")
-SINGLE = ("part", "op", "where", "output", "ms", "strided inputs")
+SIZES = ("part", "op", "inputs", "output", "calls", "ms", "share", "GFLOP/s", "where")
 
 
 @dataclass(eq=False)
@@ -64,11 +67,29 @@ class Timed:
         """How many inputs do not lie in one piece."""
         return sum(not a.flags.c_contiguous for a in self.arrays)
 
-    @property
-    def output(self) -> str:
-        out = getattr(self.call, "keywords", {}).get("out")
-        out = (self.arrays or [None])[0] if out is None else out
-        return str(getattr(out[0] if isinstance(out, tuple) else out, "shape", "")).replace(" ", "")
+    def shapes(self, batch: int) -> tuple[list[tuple[int, ...]], tuple[int, ...]]:
+        """The sizes of the inputs and of the output; none for a piece of the commit."""
+        if self.owner is None:
+            return [], ()
+        found = [_sizes(x, batch) for x in (*self.owner.inputs, self.owner.outputs[0])]
+        return found[:-1], found[-1]
+
+    def floating(self, batch: int) -> float:
+        """Multiplications and additions of a product or a convolution; 0 for others."""
+        inputs, out = self.shapes(batch)
+        if self.kind == "MatMul":
+            return 2.0 * math.prod(out) * inputs[0][-1]
+        if self.kind == "Conv":
+            return 2.0 * math.prod(out) * math.prod(inputs[1][:-1])
+        if self.kind == "ConvInputGradient":
+            return 2.0 * math.prod(inputs[0][:-1]) * math.prod(inputs[1])
+        if self.kind == "ConvWeightGradient":
+            return 2.0 * math.prod(inputs[1][:-1]) * math.prod(out)
+        return 0.0
+
+
+def _sizes(value: Any, batch: int) -> tuple[int, ...]:
+    return tuple(evaluate(d, {"batch": batch}) for d in spec_of(value).dims)
 
 
 class Profile:
@@ -125,31 +146,39 @@ class Profile:
             for part, kind, n, ms, strided in found
         ]
 
-    def slowest(self, count: int) -> list[Row]:
-        """The single calls that take longest; for a commit all pieces of one kind and size together."""
+    def sizes(self, batch: int, step_ms: float, count: int) -> list[Row]:
+        """The kinds and sizes that take longest; the pieces of the commit as one."""
         groups: dict[tuple[Any, ...], list[Timed]] = {}
-        for i, call in enumerate(self.calls):
-            key = (i,) if call.part == "body" else (call.kind, call.output)
+        for call in self.calls:
+            inputs, out = call.shapes(batch)
+            key = (call.part, call.kind, _written(*inputs), _written(out)) if call.part == "body" else ("commit",)
             groups.setdefault(key, []).append(call)
-        ranked = sorted(groups.values(), key=lambda calls: -self._ms(calls))[:count]
-        return [
-            dict(zip(SINGLE, (c.part, c.kind, c.where[-60:] if c.part == "body" else f"{len(calls)} pieces", c.output,
-                              f"{self._ms(calls):.3f}", c.strided or ""), strict=True))
-            for calls in ranked
-            for c in calls[:1]
-        ]  # fmt: skip
+        rows = []
+        for key, calls in sorted(groups.items(), key=lambda item: -self._ms(item[1]))[:count]:
+            ms = self._ms(calls)
+            once = list({id(c.owner or c): c for c in calls}.values())
+            work = sum(c.floating(batch) for c in once) / ms / 1e6
+            where = ", ".join(sorted({c.where for c in calls if c.where}))
+            named = key if len(key) > 1 else (*key, "all", "", "")
+            figures = (len(once), f"{ms:.3f}", f"{ms / step_ms:.1%}", f"{work:.0f}" if work else "")
+            rows.append(dict(zip(SIZES, (*named, *figures, where[:60]), strict=True)))
+        return rows
 
     def _ms(self, calls: list[Timed]) -> float:
         return 1e3 * sum(statistics.median(c.seconds) for c in calls)
+
+
+def _written(*shapes: tuple[int, ...]) -> str:
+    return " ".join("x".join(map(str, shape)) or "()" for shape in shapes)
 
 
 def profile(name: str, seconds: float = 4.0, count: int = 20) -> str:
     """The tables of one workload, under the step's time without and with the clocks."""
     workload = WORKLOADS[name]
     x, y = workload.data()
-    plain = Recorder(seconds=seconds / 2)
+    plain = Recorder(seconds=seconds / 2, limit=seconds)
     Side(workload).train(x, y, plain)
-    watched, found, run = Recorder(warmup=WARMUP, seconds=seconds), Profile(), Plan.run
+    watched, found, run = Recorder(warmup=WARMUP, seconds=seconds, limit=2 * seconds), Profile(), Plan.run
     with patch.object(Plan, "run", lambda plan: found.watch(plan, run)):
         Side(workload).train(x, y, watched)
     step_ms = watched.result()["median_ms"]
@@ -159,7 +188,7 @@ def profile(name: str, seconds: float = 4.0, count: int = 20) -> str:
             f"with {len(found.calls)} calls timed {step_ms:.3f} (medians of "
             f"{len(watched.times)} steps, others {watched.others:.2f} cores)",
             table(found.kinds(step_ms), KINDS),
-            table(found.slowest(count), SINGLE),
+            table(found.sizes(workload.batch, step_ms, count), SIZES),
         ]
     )
 

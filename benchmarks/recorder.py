@@ -1,24 +1,44 @@
 """Times steps in the process that takes them, and notes what the rest of the machine did meanwhile.
 
 A step in which a thread of this process was pushed off its core counts as disturbed. The median is that of the
-undisturbed steps where there are enough of them, else of all steps, and the result says which.
+undisturbed steps where there are enough of them, else of all steps; the result says so if others kept the machine busy,
+for with more threads than cores a library pushes off its own. What the kernel tells is read from /proc, so that a
+peer's environment needs nothing more than the peer.
 """
 
 from __future__ import annotations
 
+import os
 import resource
 import statistics
 import time
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
-import psutil
+
+class Ticked(Protocol):
+    """What a side tells of its steps."""
+
+    def start(self) -> None:
+        """The model is built and the data are in memory."""
+
+    def tick(self, loss: float) -> bool:
+        """A step has ended; True when there were enough."""
+
+
+IDLE = 0.1  # cores that others may keep busy beside a run that counts as undisturbed
 
 
 def busy_seconds() -> float:
     """Seconds that all cores together have been busy since the machine started."""
-    t = psutil.cpu_times()
-    parts = (t.user, t.nice, t.system, getattr(t, "irq", 0.0), getattr(t, "softirq", 0.0), getattr(t, "steal", 0.0))
-    return float(sum(parts))
+    user, nice, system, _idle, _wait, irq, softirq, steal = map(int, Path("/proc/stat").read_text().split()[1:9])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+def peak_mb() -> float:
+    """The most memory that this process has had in RAM; unlike ru_maxrss without that of the process before exec."""
+    line = next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("VmHWM"))
+    return round(int(line.split()[1]) / 1024, 1)
 
 
 def own_seconds() -> float:
@@ -96,10 +116,34 @@ class Recorder:
             "cpu_ms": round(1e3 * self.cpu, 4),
             "steps": len(self.times),
             "undisturbed_steps": len(self.quiet),
-            "disturbed": not enough,
+            "disturbed": not enough and self.others > IDLE,
             "others_cores": round(self.others, 2),
             "first_step_s": round(self.first, 3),
-            "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+            "peak_mb": peak_mb(),
             "first_loss": self.losses[0],
             "last_loss": self.losses[-1],
+        }
+
+
+class FirstEpoch:
+    """Seconds from `began`, on the monotonic clock, to the end of the first epoch."""
+
+    def __init__(self, batches: int, began: float) -> None:
+        self.left, self.began = batches, began
+        self.started = self.ended = 0.0
+
+    def start(self) -> None:
+        self.started = time.monotonic()
+
+    def tick(self, loss: float) -> bool:
+        self.left -= 1
+        self.ended = time.monotonic()
+        return self.left == 0
+
+    def result(self) -> dict[str, Any]:
+        """From the start of the process, and from the first step, in seconds; memory."""
+        return {
+            "first_epoch_s": round(self.ended - self.began, 3),
+            "of_it_in_fit_s": round(self.ended - self.started, 3),
+            "peak_mb": peak_mb(),
         }

@@ -1,13 +1,7 @@
-"""The workloads in PyTorch: eager, default settings, the batch gathered from resident tensors.
-
-Weights come from graphkit's. An LSTM's gates stand in the same order (i, f, g, o); PyTorch has two biases, of which
-the second starts at zero. With `exact` the second bias is not trained and the update is `keras_rules`'; the timed
-form trains it, as PyTorch does.
-"""
+"""The workloads in PyTorch, as its users write them; layers that hold weights have the names of the other sides'."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -15,9 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from benchmarks import keras_rules
-from benchmarks.data import WORDS, Array, Arrays, Workload, order
-from benchmarks.recorder import Recorder
+from benchmarks.data import HEADS, LENGTH, TOKENS, WIDE, WIDTH, WORDS
 
 Tensors = dict[str, torch.Tensor]
 
@@ -60,89 +52,127 @@ class Tickets(nn.Module):
         return first + 0.2 * functional.cross_entropy(department, y["department"])
 
 
-MODULES: dict[str, Callable[[], nn.Module]] = {"mlp": Mlp, "tickets": Tickets}
-OPTIMIZERS: dict[str, Callable[[Any], Any]] = {
-    "adam": lambda parameters: torch.optim.Adam(parameters, lr=1e-3, eps=1e-7),
-    "rmsprop": lambda parameters: torch.optim.RMSprop(parameters, lr=1e-3, alpha=0.9, eps=1e-7),
-}
+class Autoencoder(nn.Module):
+    """A picture to 16 numbers and back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv_1, self.conv_2 = nn.Conv2d(1, 16, 3), nn.Conv2d(16, 32, 3)
+        self.conv_3, self.conv_4 = nn.Conv2d(32, 32, 3), nn.Conv2d(32, 16, 3)
+        self.back_1, self.back_2 = nn.ConvTranspose2d(1, 16, 3), nn.ConvTranspose2d(16, 32, 3)
+        self.back_3, self.back_4 = nn.ConvTranspose2d(32, 16, 3), nn.ConvTranspose2d(16, 1, 3)
+
+    def forward(self, x: Tensors) -> torch.Tensor:
+        h = functional.relu(self.conv_2(functional.relu(self.conv_1(x["picture"]))))
+        h = functional.max_pool2d(h, 3)
+        h = functional.relu(self.conv_4(functional.relu(self.conv_3(h))))
+        code = h.amax(dim=(2, 3))
+        h = functional.relu(self.back_2(functional.relu(self.back_1(code.view(-1, 1, 4, 4)))))
+        h = functional.interpolate(h, scale_factor=3)
+        return functional.relu(self.back_4(functional.relu(self.back_3(h))))
+
+    def loss(self, x: Tensors, y: Tensors) -> torch.Tensor:
+        return functional.mse_loss(self(x), y["picture"])
 
 
-LAYERS: dict[type[nn.Module], dict[str, str]] = {
-    nn.Embedding: {"weight": "embeddings"},
-    nn.Linear: {"weight": "kernel", "bias": "bias"},
-    nn.LSTM: {"weight_ih_l0": "kernel", "weight_hh_l0": "recurrent_kernel", "bias_ih_l0": "bias"},
-}
+class Vae(nn.Module):
+    """A picture to a point of the plane and back.
+
+    Where Keras pads an even picture for strides of 2 at its end, PyTorch does so at its start: the same computation on
+    the mirrored picture with mirrored kernels.
+    """
+
+    mirrored = True
+    maps = (7, 7, 64)
+    flat = ("hidden", "spread")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv_1 = nn.Conv2d(1, 32, 3, stride=2, padding=1)
+        self.conv_2 = nn.Conv2d(32, 64, 3, stride=2, padding=1)
+        self.hidden, self.z_mean, self.z_log_var = nn.Linear(3136, 16), nn.Linear(16, 2), nn.Linear(16, 2)
+        self.spread = nn.Linear(2, 3136)
+        self.back_1 = nn.ConvTranspose2d(64, 64, 3, stride=2, padding=1, output_padding=1)
+        self.back_2 = nn.ConvTranspose2d(64, 32, 3, stride=2, padding=1, output_padding=1)
+        self.back_3 = nn.ConvTranspose2d(32, 1, 3, padding=1)
+
+    def forward(self, x: Tensors) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        h = functional.relu(self.conv_2(functional.relu(self.conv_1(x["picture"]))))
+        h = functional.relu(self.hidden(h.flatten(1)))
+        mean, log_variance = self.z_mean(h), self.z_log_var(h)
+        noise = x["noise"] if "noise" in x else torch.randn_like(mean)
+        z = mean + torch.exp(0.5 * log_variance) * noise
+        h = functional.relu(self.spread(z)).view(-1, 64, 7, 7)
+        h = functional.relu(self.back_2(functional.relu(self.back_1(h))))
+        return torch.sigmoid(self.back_3(h)), mean, log_variance
+
+    def loss(self, x: Tensors, y: Tensors) -> torch.Tensor:
+        drawn, mean, log_variance = self(x)
+        likelihood = functional.binary_cross_entropy(drawn, x["picture"], reduction="sum") / len(drawn)
+        divergence = -0.5 * (1 + log_variance - mean.square() - log_variance.exp())
+        return likelihood + divergence.sum(dim=1).mean()
 
 
-@torch.no_grad()
-def copy_weights(module: nn.Module, weights: Arrays) -> None:
-    """Gives each layer the arrays of the graphkit layer that has its name, kernels transposed; other biases 0."""
-    for name, layer in module.named_children():
-        for own, parameter in layer.named_parameters():
-            given = LAYERS[type(layer)].get(own)
-            if given is None:
-                parameter.zero_()
-            else:
-                array = torch.from_numpy(weights[f"{name}/{given}"])
-                parameter.copy_(array.T if "kernel" in given else array)
+class TokenAndPosition(nn.Module):
+    """A learned vector for each token plus a learned vector for its place."""
+
+    places: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token, self.place = nn.Embedding(TOKENS, WIDTH), nn.Embedding(LENGTH, WIDTH)
+        self.register_buffer("places", torch.arange(LENGTH), persistent=False)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.token(tokens) + self.place(self.places)
+        return found
 
 
-def _trained_once(module: nn.Module) -> int:
-    """Parameters without the second biases of LSTMs."""
-    return sum(p.numel() for name, p in module.named_parameters() if "bias_hh" not in name)
+def encoder_block() -> nn.TransformerEncoderLayer:
+    return nn.TransformerEncoderLayer(WIDTH, HEADS, WIDE, dropout=0.0, batch_first=True)
 
 
-class Side:
-    """One workload in this process."""
+class Transformer(nn.Module):
+    """Two blocks over 64 tokens to two classes."""
 
-    def __init__(self, workload: Workload, weights: Arrays, exact: bool = False) -> None:
-        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
-        self.workload = workload
-        self.module: Any = MODULES[workload.name]()
-        if _trained_once(self.module) != workload.parameters:
-            raise SystemExit(f"{workload.name}: {_trained_once(self.module)} parameters, not {workload.parameters}")
-        copy_weights(self.module, weights)
-        if exact:
-            keras_rules.prepare(self.module)
-        make = keras_rules.RULES if exact else OPTIMIZERS
-        self.optimizer = make[workload.optimizer]([p for p in self.module.parameters() if p.requires_grad])
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedded = TokenAndPosition()
+        self.block_1, self.block_2 = encoder_block(), encoder_block()
+        self.label = nn.Linear(WIDTH, 2)
 
-    def _step(self, tensors: list[Tensors], rows: Any) -> float:
-        batch_x, batch_y = ({name: t[rows] for name, t in part.items()} for part in tensors)
-        self.optimizer.zero_grad()
-        loss = self.module.loss(batch_x, batch_y)
-        loss.backward()
-        self.optimizer.step()
-        return float(loss.item())
+    def forward(self, x: Tensors) -> torch.Tensor:
+        logits: torch.Tensor = self.label(self.block_2(self.block_1(self.embedded(x["tokens"]))).mean(dim=1))
+        return logits
 
-    def losses(self, x: Arrays, y: Arrays, steps: int) -> list[float]:
-        """The loss of each of the first steps, on batches in the order of the rows."""
-        tensors, size = [_tensors(part) for part in (x, y)], self.workload.batch
-        return [self._step(tensors, slice(i * size, (i + 1) * size)) for i in range(steps)]
-
-    def train(self, x: Arrays, y: Arrays, recorder: Recorder) -> None:
-        """The usual loop until the recorder has enough."""
-        tensors, size = [_tensors(part) for part in (x, y)], self.workload.batch
-        recorder.start()
-        epoch = 0
-        while True:
-            rows = torch.from_numpy(order(self.workload.rows, epoch))
-            for start in range(0, self.workload.rows, size):
-                if recorder.tick(self._step(tensors, rows[start : start + size])):
-                    return
-            epoch += 1
-
-    @staticmethod
-    def product(a: Array, b: Array) -> Callable[[], Any]:
-        """A call that multiplies two matrices the way this side does."""
-        left, right = torch.from_numpy(a), torch.from_numpy(b)
-        return lambda: torch.mm(left, right)
-
-    @staticmethod
-    def versions() -> dict[str, str]:
-        """What ran."""
-        return {"torch": torch.__version__}
+    def loss(self, x: Tensors, y: Tensors) -> torch.Tensor:
+        return functional.cross_entropy(self(x), y["label"])
 
 
-def _tensors(arrays: Arrays) -> Tensors:
-    return {name: torch.from_numpy(a) for name, a in arrays.items()}
+class Seq2Seq(nn.Module):
+    """A block that reads the source, a block that sees the target so far and what was read."""
+
+    causal: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.source_embedded, self.target_embedded = TokenAndPosition(), TokenAndPosition()
+        self.encoder = encoder_block()
+        self.decoder = nn.TransformerDecoderLayer(WIDTH, HEADS, WIDE, dropout=0.0, batch_first=True)
+        self.next = nn.Linear(WIDTH, TOKENS)
+        self.register_buffer("causal", nn.Transformer.generate_square_subsequent_mask(LENGTH), persistent=False)
+
+    def forward(self, x: Tensors) -> torch.Tensor:
+        memory = self.encoder(self.source_embedded(x["source"]))
+        h = self.decoder(self.target_embedded(x["target"]), memory, tgt_mask=self.causal, tgt_is_causal=True)
+        logits: torch.Tensor = self.next(h)
+        return logits
+
+    def loss(self, x: Tensors, y: Tensors) -> torch.Tensor:
+        return functional.cross_entropy(self(x).flatten(0, 1), y["next"].flatten())
+
+
+MODULES: dict[str, Callable[[], Any]] = {
+    "mlp": Mlp, "tickets": Tickets, "autoencoder": Autoencoder, "vae": Vae, "transformer": Transformer,
+    "seq2seq": Seq2Seq,
+}  # fmt: skip

@@ -1,6 +1,6 @@
 """One side, one workload, one task, in a process of its own: prints one line of JSON.
 
-python -m benchmarks.worker graphkit mlp weights|losses|time --weights FILE
+python -m benchmarks.worker SIDE WORKLOAD TASK --weights FILE
 """
 
 from __future__ import annotations
@@ -14,11 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import machine
+from benchmarks import probe
 from benchmarks.data import WORKLOADS, Arrays
-from benchmarks.recorder import Recorder
+from benchmarks.recorder import FirstEpoch, Recorder
 
-SIDES = {"graphkit": "benchmarks.graphkit_models", "torch": "benchmarks.torch_models"}
+SIDES = {
+    "graphkit": ("graphkit_side", "Side"),
+    "torch": ("torch_side", "Side"),
+    "torch-tuned": ("torch_side", "Tuned"),
+    "keras-tf": ("keras_side", "Side"),
+    "keras-jax": ("keras_side", "Side"),
+}
 STEPS_COMPARED = 10
 
 
@@ -27,36 +33,53 @@ def _read(path: str) -> Arrays:
         return {name: file[name] for name in file.files}
 
 
-def write_weights(side: Any, workload: Any, path: str) -> dict[str, Any]:
+def write_weights(side: Any, workload: Any, options: argparse.Namespace) -> dict[str, Any]:
     """The initial weights that all runs of a workload begin with."""
-    np.savez(path, **side(workload).weights())
+    np.savez(options.weights, **side(workload).weights())
     return {}
 
 
-def first_losses(side: Any, workload: Any, path: str) -> dict[str, Any]:
+def first_losses(side: Any, workload: Any, options: argparse.Namespace) -> dict[str, Any]:
     """The losses of the first steps."""
-    run = side(workload, _read(path), exact=True)
-    return {"losses": run.losses(*workload.data(), STEPS_COMPARED)}
+    run = side(workload, _read(options.weights), exact=True)
+    return {"losses": run.losses(*workload.data(with_drawn=True), STEPS_COMPARED)}
 
 
-def timed(side: Any, workload: Any, path: str) -> dict[str, Any]:
+def first_losses_dense(side: Any, workload: Any, options: argparse.Namespace) -> dict[str, Any]:
+    """graphkit's, where a row that is looked up twice counts as (a + b)^2."""
+    with side.squares_of_sums():
+        return first_losses(side, workload, options)
+
+
+def timed(side: Any, workload: Any, options: argparse.Namespace) -> dict[str, Any]:
     """Milliseconds a step."""
     x, y = workload.data()
     begin = time.perf_counter()
-    run = side(workload, _read(path))
+    run = side(workload, _read(options.weights))
     built = time.perf_counter() - begin
     recorder = Recorder()
     run.train(x, y, recorder)
     return {
         **recorder.result(),
         "build_s": round(built, 3),
-        "gemm_gflops": machine.gemm(side.product),
+        "gemm_gflops": probe.gemm(side.product),
         "versions": side.versions(),
-        "libraries": machine.libraries(),
+        "libraries": side.libraries(),
     }
 
 
-TASKS = {"weights": write_weights, "losses": first_losses, "time": timed}
+def first_epoch(side: Any, workload: Any, options: argparse.Namespace) -> dict[str, Any]:
+    """Seconds from the start of the process to the end of the first epoch."""
+    recorder = FirstEpoch(workload.batches, options.began)
+    run = side(workload, _read(options.weights))
+    run.train(*workload.data(), recorder)
+    return {**recorder.result(), "versions": side.versions()}
+
+
+TASKS = {
+    "weights": write_weights, "losses": first_losses, "losses_dense": first_losses_dense, "time": timed,
+    "first_epoch": first_epoch,
+}  # fmt: skip
 
 
 def main() -> None:
@@ -65,10 +88,12 @@ def main() -> None:
     parser.add_argument("workload", choices=WORKLOADS)
     parser.add_argument("task", choices=TASKS)
     parser.add_argument("--weights", required=True)
+    parser.add_argument("--began", type=float, default=time.monotonic(), help="when the process was started")
     options = parser.parse_args()
     load = os.getloadavg()[0]
-    side = importlib.import_module(SIDES[options.side]).Side
-    found = TASKS[options.task](side, WORKLOADS[options.workload], options.weights)
+    module, name = SIDES[options.side]
+    side = getattr(importlib.import_module(f"benchmarks.{module}"), name)
+    found = TASKS[options.task](side, WORKLOADS[options.workload], options)
     print(json.dumps({"side": options.side, "workload": options.workload, "load_before": round(load, 2), **found}))
 
 
