@@ -115,7 +115,7 @@ def constructor_arguments(thing: Any) -> tuple[list[Any], dict[str, Any]]:
     if "_arguments" in vars(thing):
         given = dict(vars(thing)["_arguments"])
     elif dataclasses.is_dataclass(thing):
-        given = {f.name: getattr(thing, f.name) for f in dataclasses.fields(thing) if f.init}
+        given = {f.name: getattr(thing, f.name) for f in dataclasses.fields(thing) if f.name in parameters}
     else:
         lacking = [n for n, p in parameters.items() if not hasattr(thing, n) and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]  # fmt: skip # noqa: E501 - one thought
         if lacking and not isinstance(thing, Layer):
@@ -231,7 +231,7 @@ class Reader(ABC):
                     return thing
         raise SavingError(
             f"the file needs the {what} {name!r} of module {entry.get('module')!r}, which is not known here; give "
-            f"load_model custom_objects={{{name!r}: {name}}}, or put @graphkit.utils.register_serializable above it"
+            f"custom_objects={{{name!r}: {name}}}, or put @graphkit.utils.register_serializable above it"
         )
 
     def value(self, x: Any) -> Any:

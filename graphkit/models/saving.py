@@ -10,7 +10,7 @@ import io
 import json
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from graphkit.train.optimizer import Optimizer
 
 FORMAT = 1
 CONFIG, WEIGHTS, STATE, CONSTANTS = "config.json", "weights.safetensors", "state.safetensors", "constants.safetensors"
+PARTS = (CONFIG, WEIGHTS, STATE, CONSTANTS)
 LONGEST_CONFIG = 64 * 2**20
 SPARE = 16 * 2**20
 DAMAGE = (LookupError, TypeError, ValueError, AttributeError, RecursionError, ArithmeticError, MemoryError)
@@ -66,7 +67,7 @@ def load_model(path: Any, custom_objects: Mapping[str, Any] | None = None, compi
     file names nothing else, and no code comes from it. A compiled model brings the random state of its training along.
     Raises SavingError for a file that is damaged or names something unknown.
     """
-    parts = _read(Path(path))
+    parts = read_parts(Path(path))
     allowance = Allowance(2 * sum(map(len, parts.values())) + SPARE)
     try:
         with changed(allowance=allowance):
@@ -109,13 +110,13 @@ def save_weights(model: Any, path: Any) -> Path:
 def load_weights(model: Any, path: Any, strict: bool = True) -> WeightsReport:
     """Weights by path, of a file of weights or of a whole model; see `Model.load_weights`."""
     source = _existing(Path(path))
-    data = _read(source)[WEIGHTS] if zipfile.is_zipfile(source) else source.read_bytes()
+    data = read_parts(source)[WEIGHTS] if zipfile.is_zipfile(source) else source.read_bytes()
     return put(model, unpack(data, str(path)), strict)
 
 
 def load_state(model: Any, path: Any) -> None:
     """Brings a compiled model to the state of a file of the same model: weights, optimizer, random numbers."""
-    parts = _read(Path(path))
+    parts = read_parts(Path(path))
     found = places(model)
     put(model, unpack(parts[WEIGHTS], WEIGHTS), strict=True)
     state = unpack(parts[STATE], STATE)
@@ -135,16 +136,16 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def _read(path: Path) -> dict[str, bytes]:
+def read_parts(path: Path, expected: Sequence[str] = PARTS) -> dict[str, bytes]:
     """The parts of a file. Nothing is unpacked to disk, and no part may be larger than it is in the file."""
     try:
         with zipfile.ZipFile(_existing(path)) as archive:
             entries = archive.infolist()
             names = [e.filename for e in entries]
-            unknown = [n for n in names if n not in (CONFIG, WEIGHTS, STATE, CONSTANTS)]
+            unknown = [n for n in names if n not in expected]
             if unknown or len(set(names)) != len(names):
                 odd = unknown[0] if unknown else next(n for n in names if names.count(n) > 1)
-                raise SavingError(f"{path} holds the part {odd!r}, unknown or twice; a model has four of fixed names")
+                raise SavingError(f"{path} holds the part {odd!r}, unknown or twice; expected {', '.join(expected)}")
             for entry in entries:
                 if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
                     raise SavingError(
@@ -153,7 +154,7 @@ def _read(path: Path) -> dict[str, bytes]:
                     )
             if sum(e.file_size for e in entries) > path.stat().st_size:
                 raise SavingError(f"{path}: its parts claim more bytes than the file has")
-            if len(names) != 4:
+            if len(names) != len(expected):
                 raise SavingError(f"{path} lacks parts: it has {', '.join(names) or 'none'}")
             if archive.getinfo(CONFIG).file_size > LONGEST_CONFIG:
                 raise SavingError(f"{path}: {CONFIG} is larger than {LONGEST_CONFIG} bytes")

@@ -115,7 +115,7 @@ class ModelWriter(Writer):
         ends = {"inputs": self.value(graph.inputs, model.name), "outputs": self.value(graph.outputs, model.name)}
         self._values = outer
         variables = [[v.name, v.trainable, list(v.array.shape), v.dtype.name] for v in free]
-        return {"begin": inputs, "variables": variables, "nodes": nodes, **ends}
+        return {"begin": inputs, "variables": variables, "nodes": nodes, "names": graph.output_names, **ends}
 
 
 class ModelReader(Reader):
@@ -197,7 +197,9 @@ class ModelReader(Reader):
         self._values = values
         inputs, outputs = self.value(entry["inputs"]), self.value(entry["outputs"])
         self._values = outer
-        return self.found(entry)(inputs, outputs, name=entry["layer_name"])
+        model = self.found(entry)(inputs, outputs, name=entry["layer_name"])
+        model.functional.name_outputs(entry.get("names", model.output_names))
+        return model
 
     def _made_layer(self, number: int, entry: dict[str, Any]) -> Any:
         return self.make(entry, dropped=("name", "dtype", "trainable"))
