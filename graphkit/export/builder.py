@@ -39,7 +39,6 @@ class OnnxBuilder:
             self._constants: dict[Any, str] = {}
             self._sizes: dict[Any, str] = {}
             self._packed: dict[Any, str] = {}
-            self.ends: dict[str, tuple[Symbol, str]] = {}
             self._keep: list[Any] = []
 
     # names
@@ -180,8 +179,6 @@ class OnnxBuilder:
                 node.op.lower(self, ins, outs)
             except GraphkitError as error:
                 raise located(error, self.place) from None
-            if self.outer is None and node.place:
-                self.ends[node.place] = (node.outputs[0], outs[0])
         self.place = before
 
     def _input(self, value: Any) -> str:

@@ -22,10 +22,10 @@ OPSETS = range(17, 29)
 
 @dataclass
 class Converted:
-    """An ONNX model, and for each layer path the symbol and the ONNX value of its end."""
+    """An ONNX model, and for each layer path the ONNX value that the layer gives."""
 
     proto: Any
-    ends: dict[str, tuple[Symbol, str]]
+    values: dict[str, str]
 
 
 def check_opset(opset: int) -> int:
@@ -42,11 +42,12 @@ def convert(
     output_names: Sequence[str],
     opset: int,
     weight_names: Mapping[int, str],
-    metadata: Mapping[str, str] | None = None,
+    ends: Mapping[str, Symbol] | None = None,
 ) -> Converted:
     """Writes the graph as an ONNX model.
 
-    weight_names: the name of each variable, by its id. The IR version is the lowest the opset allows.
+    weight_names: the name of each variable, by its id. ends: what each layer gives, by path, which becomes the name of
+    the value where it has none yet. The IR version is the lowest the opset allows.
     """
     helper = module("onnx").helper
     b = OnnxBuilder(check_opset(opset))
@@ -62,7 +63,12 @@ def convert(
         b.reserve(name)
         b.names[id(symbol)] = b.typed(name, symbol.spec)
         b.arrays[name] = variable.array
+    ends = ends or {}
     late = _name_outputs(b, graph, output_names)
+    for path, symbol in ends.items():
+        if id(symbol) not in b.names:
+            b.names[id(symbol)] = b.fresh(path)
+    named = {path: b.names[id(symbol)] for path, symbol in ends.items()}
     b.lower(graph.nodes())
     for value, name in late:
         b.node("Identity", [b._input(value)], [name])
@@ -70,7 +76,9 @@ def convert(
         [value_info(n, s.spec) for n, s in zip(input_names, graph.inputs, strict=True)],
         [value_info(n, spec_of(v)) for n, v in zip(output_names, graph.outputs, strict=True)],
     ]
-    nodes, initializers = simplified(b.nodes, b.initializers, set(output_names))
+    nodes, initializers, passed_on = simplified(b.nodes, b.initializers, set(output_names), set(named.values()))
+    there = {*input_names, *(name for node in nodes for name in node.output)}
+    named = {path: passed_on.get(name, name) for path, name in named.items()}
     to_tensor = module("onnx").numpy_helper.from_array
     tensors = [to_tensor(np.ascontiguousarray(a), name) for name, a in initializers.items()]
     proto = helper.make_graph(nodes, "graphkit", *infos, initializer=tensors)
@@ -78,8 +86,7 @@ def convert(
     model = helper.make_model(
         proto, opset_imports=imports, producer_name="graphkit", ir_version=helper.find_min_ir_version_for(imports)
     )
-    helper.set_model_props(model, dict(metadata or {}))
-    return Converted(model, b.ends)
+    return Converted(model, {path: name for path, name in named.items() if name in there})
 
 
 def _name_outputs(b: OnnxBuilder, graph: Graph, names: Sequence[str]) -> list[tuple[Any, str]]:

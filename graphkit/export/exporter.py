@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,14 @@ from graphkit.graph.symbol import Symbol
 
 @dataclass
 class Source:
-    """What is exported: an inference graph and the public names of its ends."""
+    """What is exported: an inference graph, the public names of its ends, and what each layer gives, by path."""
 
     graph: Graph
     input_names: list[str]
     output_names: list[str]
     weight_names: Mapping[int, str]
     name: str
+    ends: Mapping[str, Symbol] = field(default_factory=dict)
 
     def id_ranges(self) -> dict[str, tuple[int, int]]:
         """For each integer input that feeds a look-up, the ids it takes: low, and high which is outside."""
@@ -71,11 +72,12 @@ def export(source: Source, path: Any, opset: int, answers: Answers | None) -> Re
             f"{str(target)!r} is a folder; give the name of the file, for example {str(target / 'model.onnx')!r}"
         )
 
-    def build(graph: Graph, output_names: list[str], metadata: Mapping[str, str]) -> Converted:
-        return convert(graph, source.input_names, output_names, opset, source.weight_names, metadata)
+    def build(graph: Graph, output_names: list[str]) -> Converted:
+        return convert(graph, source.input_names, output_names, opset, source.weight_names, source.ends)
 
-    metadata = _metadata(source)
-    converted = build(source.graph, source.output_names, metadata)
+    converted = build(source.graph, source.output_names)
+    metadata = {**_metadata(source), "graphkit.layers": json.dumps(converted.values)}
+    module("onnx").helper.set_model_props(converted.proto, metadata)
     beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         _write(converted, beside)

@@ -8,20 +8,14 @@ from graphkit.core.dtypes import Array
 
 
 def simplified(
-    nodes: list[Any], initializers: dict[str, Array], outputs: set[str]
-) -> tuple[list[Any], dict[str, Array]]:
-    """The nodes without needless Identity and without dead ones, and the initializers still read."""
-    renamed: dict[str, str] = {}
-    kept = []
-    inside = {name for node in nodes for name in _inner_uses(node)}
-    for node in nodes:
-        inputs = [renamed.get(n, n) for n in node.input]
-        if node.op_type == "Identity" and node.output[0] not in outputs and node.output[0] not in inside:
-            renamed[node.output[0]] = inputs[0]
-            continue
-        del node.input[:]
-        node.input.extend(inputs)
-        kept.append(node)
+    nodes: list[Any], initializers: dict[str, Array], outputs: set[str], named: set[str]
+) -> tuple[list[Any], dict[str, Array], dict[str, str]]:
+    """The nodes without needless Identity and without dead ones, the initializers still read, and the names passed on.
+
+    named: values whose names stay where an Identity gives them: what computes its source takes the name. The names
+    passed on: for each value whose Identity went, the value that stands for it.
+    """
+    kept, passed_on = _without_identities(nodes, outputs, named - outputs)
     alive = set(outputs)
     live: list[Any] = []
     for node in reversed(kept):
@@ -29,7 +23,36 @@ def simplified(
             alive.update(node.input)
             alive.update(_inner_uses(node))
             live.append(node)
-    return live[::-1], {name: array for name, array in initializers.items() if name in alive}
+    return live[::-1], {name: array for name, array in initializers.items() if name in alive}, passed_on
+
+
+def _without_identities(nodes: list[Any], outputs: set[str], named: set[str]) -> tuple[list[Any], dict[str, str]]:
+    passed_on: dict[str, str] = {}
+    made: dict[str, str] = {}
+    kept = []
+    inside = {name for node in nodes for name in _inner_uses(node)}
+    kept_names = inside | outputs
+    for node in nodes:
+        inputs = [passed_on.get(n, n) for n in node.input]
+        if node.op_type == "Identity" and node.output[0] not in kept_names:
+            source, name = inputs[0], node.output[0]
+            if name in named and source not in kept_names | named and made.get(source) == source:
+                made[source] = name
+            else:
+                passed_on[name] = source
+            continue
+        made.update({n: n for n in node.output})
+        _rename(node.input, inputs)
+        kept.append(node)
+    for node in kept:
+        _rename(node.input, [made.get(n, n) for n in node.input])
+        _rename(node.output, [made[n] for n in node.output])
+    return kept, {name: made.get(source, source) for name, source in passed_on.items()}
+
+
+def _rename(field: Any, names: list[str]) -> None:
+    del field[:]
+    field.extend(names)
 
 
 def _inner_uses(node: Any) -> set[str]:

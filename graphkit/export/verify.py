@@ -17,6 +17,7 @@ from graphkit.core.dtypes import Array, is_float
 from graphkit.core.errors import ExportError, GraphkitError, ShapeError
 from graphkit.core.spec import Spec
 from graphkit.graph.graph import Graph
+from graphkit.graph.symbol import Symbol
 from graphkit.runtime.plan import Plan
 
 Answers = Callable[[list[Array]], list[Array]]
@@ -117,10 +118,26 @@ def _compare(report: Report, number: int, name: str, want: Array, got: Array) ->
 
 def first_difference(source: Any, build: Callable[..., Any], feeds: list[Array], path: Path, tolerance: float) -> str:
     """The path of the first layer, in the order of the calls, whose end differs between plan and file."""
-    ends = build(source.graph, source.output_names, {}).ends
-    ordered = sorted(ends.items(), key=lambda e: e[1][0].node.order if e[1][0].node else 0)
-    ordered = [(place, end) for place, end in ordered if is_float(end[0].spec.dtype)]
-    graph = Graph(source.graph.inputs, [symbol for _, (symbol, _) in ordered], source.graph.states, [])
+    ends: dict[str, Symbol] = {path: end for path, end in source.ends.items() if is_float(end.spec.dtype)}
+    ordered = sorted(ends.items(), key=lambda end: end[1].node.order if end[1].node else 0)
+    graph = Graph(source.graph.inputs, [symbol for _, symbol in ordered], source.graph.states, [])
+    ours = planned(graph, feeds)
+    names = [f"end {i}" for i in range(len(ordered))]
+    probe = path.with_name(path.name + ".ends")
+    try:
+        probe.write_bytes(build(graph, names).proto.SerializeToString())
+        theirs = run_file(probe, source.input_names, [feeds])[0]
+    finally:
+        probe.unlink(missing_ok=True)
+    for (place, _), name, mine in zip(ordered, names, ours, strict=True):
+        scale = max(1.0, float(np.abs(mine).max(initial=0.0)))
+        if mine.shape != theirs[name].shape or not np.allclose(mine, theirs[name], rtol=0, atol=tolerance * scale):
+            return str(place)
+    return "none; the difference arises behind the last layer"
+
+
+def planned(graph: Graph, feeds: Sequence[Array]) -> list[Array]:
+    """The graph's outputs for these inputs, from the plan that predict runs."""
     sizes = {
         str(d): int(n)
         for s, a in zip(graph.inputs, feeds, strict=True)
@@ -130,19 +147,7 @@ def first_difference(source: Any, build: Callable[..., Any], feeds: list[Array],
     plan = Plan(graph, sizes)
     for buffer, array in zip(plan.inputs, feeds, strict=True):
         buffer[...] = array
-    ours = plan.run()
-    names = [f"end {i}" for i in range(len(ordered))]
-    probe = path.with_name(path.name + ".ends")
-    try:
-        probe.write_bytes(build(graph, names, {}).proto.SerializeToString())
-        theirs = run_file(probe, source.input_names, [feeds])[0]
-    finally:
-        probe.unlink(missing_ok=True)
-    for (place, _), name, mine in zip(ordered, names, ours, strict=True):
-        scale = max(1.0, float(np.abs(mine).max(initial=0.0)))
-        if mine.shape != theirs[name].shape or not np.allclose(mine, theirs[name], rtol=0, atol=tolerance * scale):
-            return str(place)
-    return "none; the difference arises behind the last layer"
+    return plan.run()
 
 
 def run_file(path: Path, names: Sequence[str], feeds: Sequence[Sequence[Array]]) -> list[dict[str, Array]]:

@@ -121,10 +121,12 @@ def user_line() -> str:
 
 
 def noted(op: Op, ins: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Value, ...]]:
-    """A new node for a call: its inputs and outputs. An error of the shapes names the layer around the call."""
+    """A new node for a call: its inputs and outputs. An error of the shapes names the layer around it, or the line."""
     try:
         specs = infer_all(op, [spec_of(x) for x in ins])
     except GraphkitError as error:
+        if not current().scope:
+            raise type(error)(f"{error}; at {user_line()}") from None
         raise located(error, "/".join(current().scope)) from None
     return ins, Node(op, ins, specs).outputs
 

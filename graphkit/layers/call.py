@@ -6,6 +6,9 @@ on symbols of its own to learn the shapes and the masks of what it gives.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from graphkit.core import tree
@@ -17,6 +20,27 @@ from graphkit.core.spec import show
 from graphkit.graph.symbol import Node, Symbol
 from graphkit.graph.trace import Trace
 from graphkit.ops import convert_to_tensor
+
+Ends = list[tuple[Any, str, list[Any]]]
+_ends: ContextVar[Ends | None] = ContextVar("graphkit_ends", default=None)
+
+
+@contextmanager
+def watched() -> Iterator[Ends]:
+    """The calls of layers for the length of a `with` block, as they end: the layer, its path, the values it gave."""
+    found: Ends = []
+    token = _ends.set(found)
+    try:
+        yield found
+    finally:
+        _ends.reset(token)
+
+
+def note_end(layer: Any, path: tuple[str, ...], outputs: Any) -> None:
+    """Tells whoever watches what a layer gave."""
+    found = _ends.get()
+    if found is not None:
+        found.append((layer, "/".join(path), tree.leaves(outputs)))
 
 
 class LayerCall(Op):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 import itertools
+import traceback
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -17,12 +18,13 @@ import numpy as np
 from graphkit.core import tree
 from graphkit.core.context import Context, changed, current
 from graphkit.core.dtypes import as_dtype, default_float, is_float
-from graphkit.core.errors import ArgumentError, GraphkitError, StateError, located
+from graphkit.core.errors import ArgumentError, GraphkitError, ShapeError, StateError, located
 from graphkit.core.op import Value, apply, spec_of
 from graphkit.core.reverse import Alias
+from graphkit.core.spec import show
 from graphkit.graph.symbol import RECORD, Symbol, user_line
 from graphkit.layers import regularizers
-from graphkit.layers.call import Calls, record
+from graphkit.layers.call import Calls, note_end, record
 from graphkit.layers.identifiers import snake_case
 from graphkit.layers.naming import unique_name
 from graphkit.layers.state import Penalties, State
@@ -138,7 +140,7 @@ class Layer(State):
                 self._ensure_built(args, kwargs, context)
                 outputs = self.call(*args, **kwargs)
             except GraphkitError as error:
-                raise located(error, "/".join(path)) from None
+                raise _told(error, "/".join(path), (args, kwargs)) from None
             self._calls.saw(outputs)
             if self.activity_regularizer is not None:
                 penalty = self.activity_regularizer
@@ -146,6 +148,7 @@ class Layer(State):
             if type(self).compute_mask is not Layer.compute_mask:
                 outputs = _own(outputs, (args, kwargs))
                 _set_masks(outputs, self.compute_mask(inputs, kwargs.get("mask", _masks(inputs))))
+        note_end(self, path, outputs)
         return outputs
 
     def _ensure_built(self, args: tuple[Any, ...], kwargs: dict[str, Any], context: Context) -> None:
@@ -186,6 +189,33 @@ class Layer(State):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
+
+
+def _told(error: GraphkitError, path: str, given: Any) -> GraphkitError:
+    """The error with the layer's path in front, the inputs of a shape error and the person's line behind; once only."""
+    placed = located(error, path)
+    if getattr(placed, "line", None):
+        return placed
+    frames = [(f, n) for f, n in traceback.walk_tb(error.__traceback__) if _is_outside(f)]
+    line = f"{frames[-1][0].f_code.co_filename}:{frames[-1][1]}" if frames else user_line()
+    text = str(placed)
+    inputs = [x for x in tree.leaves(given) if isinstance(x, Value)]
+    if isinstance(error, ShapeError) and inputs:
+        text = f"{text}; given {', '.join(map(_named, inputs))}"
+    again = type(placed)(text if line in text else f"{text}; at {line}")
+    again.__dict__.update(vars(placed), line=line)
+    return again.with_traceback(placed.__traceback__)
+
+
+def _is_outside(frame: Any) -> bool:
+    return frame.f_globals.get("__name__", "").partition(".")[0] not in ("graphkit", "numpy")
+
+
+def _named(value: Value) -> str:
+    """A value's name, or the layer that gave it, and its shape."""
+    node = getattr(value, "node", None)
+    name = getattr(value, "name", "") or (node.place if node else "")
+    return f"{name} {show(value.spec.dims)}".strip()
 
 
 def _recorded(init: Any) -> Any:

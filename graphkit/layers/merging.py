@@ -8,7 +8,7 @@ from typing import Any
 from graphkit import ops
 from graphkit.core.errors import ArgumentError, ShapeError
 from graphkit.core.op import spec_of
-from graphkit.core.spec import show
+from graphkit.core.spec import broadcast, show
 from graphkit.layers.layer import Layer
 
 
@@ -35,6 +35,7 @@ class Merge(Layer):
         values = [_widened(x, rank) for x in inputs]
         total = values[0]
         for value in values[1:]:
+            broadcast(type(self).__name__, spec_of(total), spec_of(value))
             total = self.join(total, value)
         return total
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from graphkit.core import tree
 from graphkit.core.context import changed
-from graphkit.core.errors import ExportError
+from graphkit.core.errors import ArgumentError, ExportError
 from graphkit.export.exporter import Source, export
+from graphkit.export.verify import planned
+from graphkit.graph.graph import Graph
 from graphkit.graph.symbol import Symbol
 from graphkit.graph.trace import run as trace
+from graphkit.layers.call import Ends, watched
 from graphkit.layers.state import State
 from graphkit.models.model import Model
 from graphkit.models.signature import arranged, declared_inputs
@@ -37,13 +42,15 @@ def weight_names(model: Any) -> dict[int, str]:
     return found
 
 
-def inference_source(model: Any) -> Source:
-    """The model's inference graph over its declared inputs, ready to export."""
+def inference_source(model: Any, extra_outputs: Sequence[str] = ()) -> Source:
+    """The model's inference graph over its declared inputs, ready to export; extra outputs behind the declared ones."""
     specs = model.input_specs
+    seen: Ends = []
 
     def function(*symbols: Any) -> Any:
-        with changed(root=model, training=False):
+        with changed(root=model, training=False), watched() as found:
             outputs = model(tree.rebuild(model.functional.inputs, iter(symbols)), training=False)
+        seen.extend(found)
         return tree.leaves(outputs)
 
     graph, _ = trace(function, [spec for _, spec in specs])
@@ -54,7 +61,47 @@ def inference_source(model: Any) -> Source:
             f"{', '.join(carried)}: a stateful layer keeps its states between calls, and a file cannot; "
             "make the layer with stateful=False, and its initial_state an Input and its last states outputs"
         )
-    return Source(graph, [name for name, _ in specs], list(model.output_names), weight_names(model), model.name)
+    inputs, outputs = [name for name, _ in specs], list(model.output_names)
+    ends = _by_path(seen)
+    for path in dict.fromkeys(extra_outputs):
+        if path not in ends:
+            raise ArgumentError(f"extra_outputs: no layer {path!r}; {_closest(path, list(ends))}")
+        declared = dict(zip([*inputs, *outputs], [*graph.inputs, *graph.outputs], strict=True))
+        if declared.get(path, ends[path]) is not ends[path]:
+            raise ArgumentError(
+                f"extra_outputs: {path!r} is the name of an input or output already, of another value than that which "
+                "the layer gives; rename the layer"
+            )
+        if path not in declared:
+            outputs.append(path)
+            graph.outputs.append(ends[path])
+    return Source(graph, inputs, outputs, weight_names(model), model.name, ends)
+
+
+def _by_path(seen: Ends) -> dict[str, Symbol]:
+    """What the layers gave: `enc/h1`, that of its second call `enc/h1:1`, the second of several values `enc/h1[1]`.
+
+    In the body of a loop a layer gives no value of the graph.
+    """
+    found: dict[str, Symbol] = {}
+    for _, path, values in seen:
+        if not path or not any(isinstance(value, Symbol) for value in values):
+            continue
+        name, number = path, 0
+        while name in found:
+            number += 1
+            name = f"{path}:{number}"
+        named = {f"{name}[{place}]" if place else name: value for place, value in enumerate(values)}
+        found.update({name: value for name, value in named.items() if isinstance(value, Symbol)})
+    return found
+
+
+def _closest(path: str, known: list[str]) -> str:
+    """Which paths there are, those that look like `path` first."""
+    close = [p for p in known if p.endswith(f"/{path}")] + get_close_matches(path, known, n=5)
+    ordered = list(dict.fromkeys([*close, *known]))
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}the layers are {', '.join(map(repr, ordered))}"
 
 
 def as_functional(model: Any, signature: Any) -> Any:
@@ -72,12 +119,18 @@ def as_functional(model: Any, signature: Any) -> Any:
     return Model(list(inputs.values()), outputs, name=model.name)
 
 
-def export_model(model: Any, path: Any, opset: int, verify: bool, signature: Any) -> Any:
+def export_model(
+    model: Any, path: Any, opset: int, verify: bool, signature: Any, extra_outputs: Sequence[str] = ()
+) -> Any:
     """Writes and checks the file; see `Model.export`."""
     model = as_functional(model, signature)
+    source = inference_source(model, extra_outputs)
+    extra = source.graph.outputs[len(model.output_names) :]
+    inner = Graph(source.graph.inputs, extra, source.graph.states)
 
     def answers(feeds: list[Any]) -> list[Any]:
         x = dict(zip(model.input_names, feeds, strict=True))
-        return tree.leaves(model.predict(x, batch_size=max(1, len(feeds[0]))))
+        own = tree.leaves(model.predict(x, batch_size=max(1, len(feeds[0]))))
+        return [*own, *planned(inner, feeds)] if extra else own
 
-    return export(inference_source(model), path, opset, answers if verify else None)
+    return export(source, path, opset, answers if verify else None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from graphkit.core import tree
@@ -43,6 +44,10 @@ class Functional:
             raise ArgumentError(f"two layers are named {shared[0]!r} ({kinds}); give each a name of its own: name=...")
         self.input_names = _keys(inputs) or [s.name for s in self.input_symbols]
         self.output_names = _keys(outputs) or _unique([_output_name(s) for s in self.output_symbols])
+
+    def name_outputs(self, names: Sequence[str]) -> None:
+        """Other names for the outputs; those that are keys of a dict stay."""
+        self.output_names = _keys(self.outputs) or _unique(list(names))
 
     def input_specs(self) -> list[tuple[str, Spec]]:
         """Name and spec of each input; int64 where no dtype was given and only look-ups use it."""
@@ -209,7 +214,7 @@ def _keras_order(outputs: Any) -> tuple[list[Any], list[Any]]:
     order: list[Any] = []
     met: list[Any] = []
     done: set[int] = set()
-    for output in _sorted_leaves(outputs):
+    for output in sorted_leaves(outputs):
         waiting: list[tuple[Any, bool]] = [(output.node or output, False)]
         while waiting:
             item, finished = waiting.pop()
@@ -219,16 +224,23 @@ def _keras_order(outputs: Any) -> tuple[list[Any], list[Any]]:
                 done.add(id(item))
                 met.append(item)
                 waiting.append((item, True))
-                parents = [x for x in item.inputs if isinstance(x, Symbol)] if isinstance(item, Node) else []
+                parents = _parents(item) if isinstance(item, Node) else []
                 waiting.extend((p.node or p, False) for p in reversed(parents))
     return order, met
 
 
-def _sorted_leaves(structure: Any) -> list[Any]:
+def _parents(node: Node) -> list[Symbol]:
+    """What a call takes, in Keras's order, which goes through dicts by sorted key."""
+    given = node.op.arguments if isinstance(node.op, LayerCall) else node.inputs
+    return [x for x in sorted_leaves(given) if isinstance(x, Symbol)]
+
+
+def sorted_leaves(structure: Any) -> list[Any]:
+    """The leaves, those of a dict by sorted key."""
     if isinstance(structure, dict):
-        return [leaf for key in sorted(structure) for leaf in _sorted_leaves(structure[key])]
+        return [leaf for key in sorted(structure) for leaf in sorted_leaves(structure[key])]
     if isinstance(structure, list | tuple):
-        return [leaf for item in structure for leaf in _sorted_leaves(item)]
+        return [leaf for item in structure for leaf in sorted_leaves(item)]
     return [structure]
 
 

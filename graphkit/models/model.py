@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from graphkit.core import tree
-from graphkit.core.context import current
+from graphkit.core.context import changed, current
 from graphkit.core.errors import ArgumentError, StateError
 from graphkit.core.lazy import module
 from graphkit.core.spec import Spec
+from graphkit.layers.input import Input
 from graphkit.layers.layer import Layer
 from graphkit.layers.naming import unique_name
 from graphkit.layers.state import unique
 from graphkit.models.functional import Functional
+from graphkit.models.plotting import model_svg
 from graphkit.models.signature import Signature, spread
 from graphkit.models.summary import summary_text
 from graphkit.train import loop
@@ -56,6 +58,17 @@ class Model(Layer):
     def arrange(self, given: Any, outputs: bool = False) -> Any:
         """Data in the nested structure of the inputs, or outputs, as a dict by name; everything else as it is."""
         return given if self.functional is None else self.functional.arrange(given, outputs)
+
+    def build(self, input_shape: Any) -> None:
+        """Makes the weights of a subclass by a call on symbols of this shape, or these by name or position.
+
+        A shape has the batch first, and None where it is free.
+        """
+        if self.functional is None and all(layer is not self for layer in current().stack):
+            self.built = True
+            with changed(trace=None, recorders=(), scope=()):
+                self(_of_shape(input_shape))
+            self._calls.take_back()
 
     def call(self, inputs: Any, training: bool = False, mask: Any = None) -> Any:
         """The outputs for values of the inputs; a subclass overrides it."""
@@ -132,6 +145,10 @@ class Model(Layer):
     def summary(self, print_fn: Any = print, expand_nested: bool = False) -> None:
         """Prints the layers, their output shapes and parameters, with Keras's numbers; nested layers if asked."""
         print_fn(summary_text(self, expand_nested))
+
+    def _repr_svg_(self) -> str | None:
+        """The picture in a notebook, beside the text; a model without a graph shows its text alone."""
+        return model_svg(self)
 
     # training
 
@@ -310,14 +327,30 @@ class Model(Layer):
         """Sets weights, optimizer and random state from a file that `save` wrote of the same model, compiled alike."""
         module("graphkit.models.saving").load_state(self, path)
 
-    def export(self, path: Any, opset: int = 20, verify: bool = True, input_signature: Any = None) -> Any:
+    def export(
+        self, path: Any, opset: int = 20, verify: bool = True, input_signature: Any = None,
+        extra_outputs: Sequence[str] = (),
+    ) -> Any:  # fmt: skip
         """Writes the model as an ONNX file and checks it against `predict`; gives the report.
 
         path: the file, in a folder that exists. opset: 17 to the newest onnx knows. verify=False skips the comparison.
         input_signature: for a subclass that was not called: {name: shape with the batch} or a list of Inputs.
-        Raises ExportError, and leaves the path as it was, when the file does not answer as the model does.
+        extra_outputs: layers whose values the file gives too, behind the declared outputs and under the layers' paths:
+        "enc/h1", "enc/h1:1" for its second call, "lstm[1]" for the second of several values; checked as the others.
+        Raises ExportError, and leaves the path as it was, when the file does not answer as the model does, and
+        ArgumentError with the paths there are for an unknown one.
         """
-        return module("graphkit.models.exporting").export_model(self, path, opset, verify, input_signature)
+        exporting = module("graphkit.models.exporting")
+        return exporting.export_model(self, path, opset, verify, input_signature, extra_outputs)
+
+
+def _of_shape(shape: Any, name: str | None = None) -> Any:
+    """An Input of this shape, or one for each in a list or a dict by name."""
+    if isinstance(shape, dict):
+        return {key: _of_shape(inner, str(key)) for key, inner in shape.items()}
+    if all(size is None or isinstance(size, int) for size in shape):
+        return Input(batch_shape=tuple(shape), name=name)
+    return [_of_shape(inner) for inner in shape]
 
 
 def _functional_name(kind: type) -> str | None:

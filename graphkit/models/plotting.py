@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from graphkit.core.errors import ArgumentError
-from graphkit.viz import Look, dot_text, write_picture
+from graphkit.viz import Look, dot_text, rendered, write_picture
 
 
 def model_to_dot(model: Any, **look: Any) -> str:
@@ -23,7 +23,7 @@ def plot_model(
     model: Any, to_file: str | Path = "model.png", show_shapes: bool = False, show_dtype: bool = False,
     show_layer_names: bool = True, rankdir: str = "TB", expand_nested: bool = False,
 ) -> Path:  # fmt: skip
-    """Draws a model into a .png, .svg, .pdf or .dot file: a box for each layer, shared layers once; gives the path.
+    """Draws a model into a .png, .svg, .html, .dot or .pdf file: a box a layer, shared layers once; gives the path.
 
     expand_nested: nested models as clusters. rankdir: "TB" from top to bottom, "LR" from left to right.
     """
@@ -32,3 +32,8 @@ def plot_model(
         rankdir=rankdir, expand_nested=expand_nested,
     )  # fmt: skip
     return write_picture(dot, to_file)
+
+
+def model_svg(model: Any) -> str | None:
+    """What a notebook shows of a model: the picture with shapes as SVG; None for a model without a graph."""
+    return None if model.functional is None else rendered(model_to_dot(model, show_shapes=True), "svg").decode()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from html import escape
 from typing import Any
 
-from graphkit.core.errors import ArgumentError
+from graphkit.core.errors import ArgumentError, StateError
+from graphkit.core.lazy import module
 
 Logs = dict[str, float]
+SHOWN = 20
 
 
 class Callback:
@@ -63,19 +66,63 @@ class Callback:
 
 
 class History(Callback):
-    """`history` maps each name to its values, one an epoch; `epoch` lists the epochs."""
+    """`history` maps each name to its values, one an epoch; `epoch` lists the epochs. Notebooks show them."""
 
     def __init__(self) -> None:
-        self.history: dict[str, list[float]] = {}
-        self.epoch: list[int] = []
+        self.on_train_begin()
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        self.history, self.epoch = {}, []
+        self.history: dict[str, list[float]] = {}
+        self.epoch: list[int] = []
+        self._rows: list[Logs] = []
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self.epoch.append(epoch)
+        self._rows.append(dict(logs or {}))
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(value)
+
+    def plot(self, path: Any = None) -> Any:
+        """The curves as a matplotlib Figure, which notebooks show: a panel for each figure, training and validation.
+
+        path: a file to write it to as well, .png, .svg, .pdf or what else matplotlib knows. Epochs are counted from 1.
+        Raises StateError before the first epoch is done, and where matplotlib is missing; ArgumentError for a path that
+        cannot be written.
+        """
+        if not self.epoch:
+            raise StateError("there is no epoch to plot yet; model.fit gives a History with some")
+        module("matplotlib.figure", "graphkit[plot]")
+        picture = module("graphkit.train.drawing").Curves(self._curves())
+        if path is not None:
+            picture.write(path)
+        return picture
+
+    def _curves(self) -> dict[str, tuple[list[int], list[float]]]:
+        """The epochs, from 1, and the values by name."""
+        found: dict[str, tuple[list[int], list[float]]] = {}
+        for epoch, row in zip(self.epoch, self._rows, strict=True):
+            for name, value in row.items():
+                epochs, values = found.setdefault(name, ([], []))
+                epochs.append(epoch + 1)
+                values.append(value)
+        return found
+
+    def __repr__(self) -> str:
+        last = "".join(f", {name} {value:.4g}" for name, value in (self._rows or [{}])[-1].items())
+        return f"<History: {len(self.epoch)} epochs{last}>"
+
+    def _repr_html_(self) -> str:
+        """The last epochs as a table, and the curves; where they cannot be drawn, what is missing."""
+        head = "".join(f"<th>{escape(name)}</th>" for name in ("epoch", *self.history))
+        rows = [(f"{epoch + 1}", row) for epoch, row in zip(self.epoch, self._rows, strict=True)]
+        cells = [(epoch, *(f"{row[n]:.4g}" if n in row else "" for n in self.history)) for epoch, row in rows]
+        lines = [f"<tr>{''.join(f'<td>{cell}</td>' for cell in line)}</tr>" for line in cells]
+        table = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines[-SHOWN:])}</tbody></table>"
+        more = f"<p>the last {SHOWN} of {len(lines)} epochs</p>" if len(lines) > SHOWN else ""
+        try:
+            return f"{self.plot()._repr_svg_()}{more}{table}"
+        except StateError as error:
+            return f"<p>{escape(str(error))}</p>{more}{table}"
 
 
 class LambdaCallback(Callback):

@@ -10,7 +10,7 @@ import numpy as np
 
 from graphkit.core import tree
 from graphkit.core.dtypes import Array
-from graphkit.core.errors import ArgumentError, positive
+from graphkit.core.errors import ArgumentError, ShapeError, positive
 from graphkit.train.callback import Callback, CallbackList, History
 from graphkit.train.classes import with_class_weight
 from graphkit.train.course import Course
@@ -151,10 +151,16 @@ def _steps(trainer: Trainer, kind: str, source: Source, course: Course) -> Itera
     """The step and the rows of each batch; one step for all batches of one feed."""
     last: Feed | None = None
     step: Step | None = None
-    for feed, rows in source.epoch(course):
-        if feed is not last or step is None:
-            last, step = feed, trainer.step(kind, feed)
-        yield step, rows
+    number = course.batch + 1
+    try:
+        for feed, rows in source.epoch(course):
+            if feed is not last or step is None:
+                last, step = feed, trainer.step(kind, feed)
+            step.number = number
+            yield step, rows
+            number += 1
+    except ShapeError as error:
+        raise type(error)(f"{error}; in batch {number}") from None
 
 
 def _epoch(trainer: Trainer, source: Source, hooks: CallbackList, interrupt: Interrupt) -> dict[str, float]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from graphkit.core import tree
-from graphkit.core.errors import ArgumentError
+from graphkit.core.context import changed, current
+from graphkit.core.errors import ArgumentError, GraphkitError
 from graphkit.core.op import spec_of
 from graphkit.ops.reduce import size_over
 from graphkit.train import losses, metrics
@@ -86,11 +88,12 @@ class Objective:
     def loss(self, ys: Sequence[Any], preds: Sequence[Any], weights: Sequence[Any], penalties: Sequence[Any]) -> Any:
         """The weighted sum of the outputs' losses and the penalties; each output's own is tracked."""
         total: Any = None
-        parts = zip(self.losses, self.trackers, self.weights, ys, preds, weights, strict=True)
-        for loss, tracker, factor, y, pred, weight in parts:
+        parts = zip(self.names, self.losses, self.trackers, self.weights, ys, preds, weights, strict=True)
+        for name, loss, tracker, factor, y, pred, weight in parts:
             if loss is None or y is None:
                 continue
-            value = loss(y, pred, sample_weight=weight)
+            with _of(name), changed(scope=(*current().scope, tracker.name if tracker is not None else "loss")):
+                value = loss(y, pred, sample_weight=weight)
             if tracker is not None:
                 tracker.update_state(value, sample_weight=rows(pred))
             part = value if factor == 1.0 else value * float(factor)
@@ -109,11 +112,23 @@ class Objective:
         for i, group in enumerate(self.metrics_for(ys, preds)):
             for metric, weighted in group:
                 if ys[i] is not None:
-                    metric.update_state(ys[i], preds[i], sample_weight=weights[i] if weighted else None)
+                    with _of(self.names[i]):
+                        metric.update_state(ys[i], preds[i], sample_weight=weights[i] if weighted else None)
 
     def results(self) -> dict[str, Any]:
         """The value of each tracker by name."""
         return {m.name: m.result() for m in self.all_metrics()}
+
+
+@contextmanager
+def _of(name: str) -> Iterator[None]:
+    """An error in the `with` block names this output."""
+    try:
+        yield
+    except GraphkitError as error:
+        again = type(error)(f"output {name!r}: {error}")
+        again.__dict__.update(vars(error))
+        raise again from None
 
 
 def rows(value: Any) -> Any:

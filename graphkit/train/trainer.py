@@ -19,8 +19,10 @@ from graphkit.autodiff import GradientTape
 from graphkit.core import tree
 from graphkit.core.context import changed
 from graphkit.core.dtypes import Array
-from graphkit.core.errors import ArgumentError, RangeError, StateError, TraceError
+from graphkit.core.errors import ArgumentError, RangeError, ShapeError, StateError, TraceError
 from graphkit.core.op import Value
+from graphkit.core.spec import show
+from graphkit.graph.graph import Graph
 from graphkit.ops import convert_to_tensor
 from graphkit.runtime.function import Compiled
 from graphkit.train import optimizers, settings
@@ -51,6 +53,7 @@ class Trainer:
         self.run_eagerly = run_eagerly
         self.steps_per_execution = settings.count("steps_per_execution", steps_per_execution, 1) or 1
         self.uncompiled = False
+        self.guard: Callable[[Step, Any], list[Array]] | None = None  # runs each training step, where there is one
         self.course = Course()
         self._feeder = Feeder(model.input_specs, model.output_names, model.arrange)
         self._settings = (loss, loss_weights, metrics, weighted_metrics)
@@ -242,6 +245,7 @@ class Step:
     def __init__(self, trainer: Trainer, kind: str, compiled: Compiled, structure: list[Any], feed: Feed) -> None:
         self.trainer, self.kind, self.compiled, self.structure = trainer, kind, compiled, structure
         self.feed = feed
+        self.number = 0
 
     def _eagerly(self, rows: Any) -> Any:
         data = self.feed.data([convert_to_tensor(a) for a in self.feed.take(rows)])
@@ -250,12 +254,23 @@ class Step:
 
     def __call__(self, rows: slice | Array) -> list[Array]:
         """The step's results on some rows, flat."""
+        guard = self.trainer.guard if self.kind == "train" else None
         try:
-            return self._run(rows)
+            return self.run(rows) if guard is None else guard(self, rows)
         except RangeError as error:
             raise _in_data(error, rows) from None
+        except ShapeError as error:
+            raise type(error)(f"{error}; in {self._batch(rows)}") from None
 
-    def _run(self, rows: slice | Array) -> list[Array]:
+    def _batch(self, rows: slice | Array) -> str:
+        """Which batch it is, counted from 1, and what was in it."""
+        which = f"batch {self.number}" if self.number else "this batch"
+        count = rows.stop - rows.start if isinstance(rows, slice) else len(rows)
+        given = zip(self.feed.names, self.feed.arrays, strict=True)
+        return f"{which}: {', '.join(f'{name} {show((count, *a.shape[1:]))}' for name, a in given)}"
+
+    def run(self, rows: slice | Array) -> list[Array]:
+        """The same, whoever guards the step."""
         if self.trainer.run_eagerly:
             result = self._eagerly(rows)
             self.structure[:] = [tree.mapped(lambda _: None, result)]
@@ -272,15 +287,17 @@ class Step:
     def logs(self, rows: slice | Array) -> dict[str, float]:
         """The results as floats by name."""
         values = self(rows)
-        return {name: float(value) for name, value in zip(self._names(), values, strict=True)}
+        return {name: float(value) for name, value in zip(self.names, values, strict=True)}
 
-    def _names(self) -> list[str]:
+    @property
+    def names(self) -> list[str]:
+        """The names of the results; none where they are no dict."""
         (result,) = self.structure
         return list(result) if isinstance(result, dict) else []
 
-    def trace(self) -> None:
-        """Makes what the first call would make, its metrics among it."""
-        self.compiled.graph(self.feed.specs)
+    def trace(self) -> Graph:
+        """Makes what the first call would make, its metrics among it; gives the graph of the step."""
+        return self.compiled.graph(self.feed.specs)
 
     def empty(self) -> list[Array]:
         """The results for no rows, from the declared shapes alone."""

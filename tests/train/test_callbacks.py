@@ -250,3 +250,8 @@ def test_save_freq_counts_batches_across_executions_and_epochs(each: int, want: 
     hook = callbacks.ModelCheckpoint(tmp_path / "m_{epoch}_{batch}.gk", save_freq=3)
     model.fit(np.ones((7, 1)), np.zeros((7, 1)), batch_size=1, epochs=2, verbose=0, callbacks=[hook])
     assert sorted(tuple(int(n) for n in p.stem.split("_")[1:]) for p in tmp_path.iterdir()) == want
+
+
+def test_the_page_names_every_callback() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "callbacks.md").read_text()
+    assert not [n for n in callbacks.__all__ if n not in ("CallbackList", "Logs") and f"`{n}" not in page]
