@@ -11,13 +11,13 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("graphkit", "serve")
-BUDGET = {"graphkit": 24_000, "serve": 4_000}  # docs/decisions/0003
+BUDGET = {"graphkit": 28_000, "serve": 4_000}  # docs/decisions/0003
 
 # From the ground up. A file imports from entries above it in this list; within a folder, from files named before it.
 FLOORS: list[tuple[str, list[str]]] = [
     ("graphkit.core", ["version", "errors", "recorded", "files", "lazy", "dimension", "tree", "dtypes", "seeds", "spec",
-                       "context", "op", "variable", "reverse"]),
-    ("graphkit.ops", ["erf", "convert", "shape", "pointwise", "compare", "elementwise", "reduce", "linalg",
+                       "context", "pieces", "op", "variable", "reverse"]),
+    ("graphkit.ops", ["erf", "convert", "shape", "slices", "pointwise", "compare", "elementwise", "reduce", "linalg",
                       "contraction", "nn", "transcendental", "norm", "index", "activations", "lookup", "loss",
                       "elements", "window", "im2col", "correlate", "conv_onnx", "conv", "pool", "resize", "arrange",
                       "decomposition", "resample", "image", "random", "padding_onnx", "control", "cells",
@@ -25,7 +25,8 @@ FLOORS: list[tuple[str, list[str]]] = [
                       "create", "sorting", "statistics"]),
     ("graphkit.graph", ["symbol", "graph", "trace"]),
     ("graphkit.autodiff", ["tape", "check", "custom"]),
-    ("graphkit.runtime", ["arena", "blas", "schedule", "commit", "plan", "function"]),
+    ("graphkit.runtime", ["arena", "blas", "threads", "lanes", "schedule", "chains", "layout", "rows", "commit", "plan",
+                          "function"]),
     ("graphkit.layers", ["identifiers", "naming", "activations", "initializers", "regularizers", "constraints",
                          "call", "state", "layer", "input", "core", "merging", "products", "activation_layers",
                          "masking", "shaping", "noise", "normalization", "scaling", "categories", "convolution",
@@ -35,12 +36,13 @@ FLOORS: list[tuple[str, list[str]]] = [
                         "overlap", "circle", "ctc", "losses", "metric", "loss_metrics", "confusion", "curves", "iou",
                         "scores", "metrics", "schedules", "settings", "averaging", "optimizer", "adaptive", "factored",
                         "muon", "schedule_free", "loss_scale", "optimizers", "callback", "stopping",
-                        "checkpoints", "callbacks", "progress",
+                        "checkpoints", "replay", "nan_finder", "tensorboard", "callbacks", "progress", "drawing",
                         "feed", "classes", "course", "source", "objective", "trainer", "interrupts", "loop"]),
     ("graphkit.export", ["simplify", "builder", "convert", "verify", "exporter", "runner"]),
     ("graphkit.viz", ["dot", "draw"]),
     ("graphkit.models", ["functional", "signature", "summary", "plotting", "model", "exporting", "sequential",
                          "cloning", "config", "structure", "weights", "saving"]),
+    ("graphkit.interop", ["keras_file", "keras_weights", "keras_config", "keras"]),
     ("graphkit.facades", ["utils", "random", "activations", "testing", "tf"]),
     ("graphkit.serving", []),
     ("graphkit.cli", ["main"]),

@@ -9,6 +9,7 @@ GraphkitError
  ├── StateError            called in the wrong order: not built, not compiled (also a RuntimeError)
  ├── TraceError            a value without a number was asked for one (also a RuntimeError)
  ├── GradientError         a gradient that does not exist (also a NotImplementedError)
+ ├── NonFiniteError        a NaN or infinity in training, with layer, op and row (also an ArithmeticError)
  ├── ExportError           a model that cannot be written, or a file that does not answer as the model does
  └── SavingError           a model that cannot be saved, or a saved file that is refused (also a ValueError)
 """
@@ -52,6 +53,14 @@ class TraceError(GraphkitError, RuntimeError):
 
 class GradientError(GraphkitError, NotImplementedError):
     """A gradient that does not exist was asked for."""
+
+
+class NonFiniteError(GraphkitError, ArithmeticError):
+    """A NaN or an infinity arose in training. Where, as far as it is known: layer, op, row of the batch."""
+
+    layer: str | None = None
+    op: str | None = None
+    row: int | None = None
 
 
 class ExportError(GraphkitError, RuntimeError):

@@ -18,6 +18,7 @@ from graphkit.core.context import current
 from graphkit.core.dimension import Dimension, Size, evaluate
 from graphkit.core.dtypes import Array
 from graphkit.core.errors import ExportError, GradientError
+from graphkit.core.pieces import Stages, lined_up
 from graphkit.core.spec import Spec
 
 
@@ -108,6 +109,7 @@ class Op:
     random: True where two calls give different numbers, so a call is never merged or folded.
     sizes_only: only the sizes of the inputs matter, not their numbers.
     differentiable: False where a gradient is zero by definition (comparisons, integers).
+    effort: how many additions of two floats an element takes, about.
     """
 
     onnx_type: ClassVar[str] = ""
@@ -117,6 +119,7 @@ class Op:
     differentiable: ClassVar[bool] = True
     random: ClassVar[bool] = False
     sizes_only: ClassVar[bool] = False
+    effort: ClassVar[int] = 1
 
     def __init__(self, *values: Any, **named: Any) -> None:
         kind: Any = type(self)
@@ -165,6 +168,18 @@ class Op:
         """A call of `forward` bound to its arrays, what a plan runs; a kernel may make its views here, once."""
         extra = {"scratch": scratch} if scratch else {}
         return partial(self.forward, *ins, out=out, **extra)
+
+    def by_rows(self, out: Array, *ins: Array) -> tuple[bool, ...] | None:
+        """For each input whether row i of the outputs needs its row i alone, not all of it; None where rows meet."""
+        return lined_up(out, ins) if self.elementwise else None
+
+    def work(self, out: Array, *ins: Array) -> int:
+        """About how many additions of two floats a call takes as long as."""
+        return self.effort * max((a.size for a in (out, *ins)), default=0)
+
+    def stages(self, ins: Sequence[Array], out: Any, scratch: tuple[Array, ...]) -> Stages:
+        """The same call in stages, each of pieces that may run in any order at the same time."""
+        return [[self.prepare(ins, out, scratch)]]
 
     def vjp(self, g: Any, ins: tuple[Any, ...], out: Any) -> tuple[Any, ...]:
         """One cotangent for each input, as ops over values; None where an input has no gradient."""

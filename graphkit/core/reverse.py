@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,8 @@ import numpy as np
 from graphkit.core.context import changed, recording
 from graphkit.core.dtypes import is_float
 from graphkit.core.op import Op, Value, apply, spec_of
+
+GRADIENT = "gradient"
 
 Record = tuple[Op, tuple[Any, ...], tuple[Value, ...]]
 
@@ -71,10 +74,18 @@ def backward(records: Sequence[Record], cotangents: dict[int, Any], tracked: dic
         gs = tuple(zeros_like(o) if g is None else g for g, o in zip(given, outs, strict=False))
         single = op.outputs == 1
         result = outs[0] if len(outs) == 1 else outs
-        for value, g in zip(ins, op.vjp(gs[0] if single else gs, ins, result), strict=True):
+        with _in_gradient(outs):
+            found = op.vjp(gs[0] if single else gs, ins, result)
+        for value, g in zip(ins, found, strict=True):
             if g is not None and id(value) in tracked:
                 before = cotangents.get(id(value))
                 cotangents[id(value)] = g if before is None else added(before, g)
+
+
+def _in_gradient(outs: tuple[Value, ...]) -> AbstractContextManager[Any]:
+    """The scope of a formula's ops: that of the node whose gradient it is, and `gradient`; no other outside layers."""
+    scope = getattr(getattr(outs[0], "node", None), "scope", ())
+    return changed(scope=(*scope, GRADIENT)) if scope and scope[-1] != GRADIENT else nullcontext()
 
 
 def added(before: Any, g: Any) -> Any:

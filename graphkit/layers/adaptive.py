@@ -11,7 +11,7 @@ from graphkit.core.dimension import Size, floor_divide
 from graphkit.core.op import apply, spec_of
 from graphkit.layers.layer import Layer
 from graphkit.layers.pooling import Whole, check_rank
-from graphkit.ops.shape import Slice
+from graphkit.ops.slices import Slice
 from graphkit.ops.window import check_format, per_axis
 
 

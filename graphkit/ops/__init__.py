@@ -166,23 +166,17 @@ from graphkit.ops.reduce import (
 from graphkit.ops.resize import repeat
 from graphkit.ops.shape import (
     BroadcastTo,
-    Concat,
-    Flip,
     Reshape,
     SizeOf,
-    Slice,
     Transpose,
-    Unslice,
     broadcast_to,
-    concatenate,
     expand_dims,
-    flip,
     reshape,
     shape,
     squeeze,
-    stack,
     transpose,
-)  # fmt: skip
+)
+from graphkit.ops.slices import Concat, Flip, Slice, Unslice, concatenate, flip, stack
 from graphkit.ops.sorting import argsort, cumprod, cumsum, prod, sort, top_k
 from graphkit.ops.statistics import average, median, nan_to_num, quantile
 from graphkit.ops.transcendental import (

@@ -17,7 +17,8 @@ from graphkit.ops.elementwise import mod, where
 from graphkit.ops.index import arange, getitem, take
 from graphkit.ops.reduce import sum
 from graphkit.ops.resize import pad_axis
-from graphkit.ops.shape import BroadcastTo, Flip, Reshape, Slice, concatenate, expand_dims, reshape, shape, transpose
+from graphkit.ops.shape import BroadcastTo, Reshape, expand_dims, reshape, shape, transpose
+from graphkit.ops.slices import Flip, Slice, concatenate
 
 # axes
 

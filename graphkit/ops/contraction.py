@@ -15,7 +15,8 @@ from graphkit.ops.convert import as_value, promote
 from graphkit.ops.elementwise import multiply
 from graphkit.ops.linalg import matmul
 from graphkit.ops.reduce import sum
-from graphkit.ops.shape import Slice, concatenate, reshape, transpose
+from graphkit.ops.shape import reshape, transpose
+from graphkit.ops.slices import Slice, concatenate
 
 
 def einsum(subscripts: str, *operands: Any) -> Any:

@@ -6,6 +6,7 @@ They are correlations, as everywhere in deep learning: y[i] = sum over k of x[s 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from graphkit.core.dimension import Size
 from graphkit.core.dtypes import Array
 from graphkit.core.errors import ShapeError
 from graphkit.core.op import Builder, Op, Value, apply, spec_of
+from graphkit.core.pieces import Call, Stages, in_order
 from graphkit.core.spec import Sizes, Spec, fits, show
 from graphkit.ops.conv_onnx import lower_conv, lower_input_gradient, lower_weight_gradient
 from graphkit.ops.convert import promote_float
@@ -22,7 +24,21 @@ from graphkit.ops.shape import reshape
 from graphkit.ops.window import Numbers, Window, check_format, check_padding, per_axis
 
 
-class Convolving(Op):
+class Staged(Op):
+    """An op whose kernel is what `stages` gives, also where it runs at once."""
+
+    def prepare(self, ins: Sequence[Array], out: Any, scratch: tuple[Array, ...]) -> Call:
+        return partial(in_order, [call for stage in self.stages(ins, out, scratch) for call in stage])
+
+    def forward(self, *ins: Array, out: Any = None, scratch: Any = ()) -> Any:
+        if out is None:
+            spec: Spec = self.infer(*map(spec_of, ins))
+            out = np.empty(spec.numbers, spec.dtype)
+        self.prepare(ins, out, scratch)()
+        return out
+
+
+class Convolving(Staged):
     """What the three share: strides, "valid", "same" or "causal" padding, dilation, groups of channels."""
 
     strides: Numbers
@@ -65,18 +81,12 @@ class Convolving(Op):
         """The convolution in numbers."""
         return convolution(self.window(w.dims[:-2]), x.numbers, y.numbers, self.groups, x.dtype.itemsize)
 
+    def work(self, out: Array, *ins: Array) -> int:
+        y = out if out.size >= ins[0].size else ins[0]
+        return int(y.size * ins[1].size // max(1, ins[1].shape[-1]) // 12)
+
     def mask(self, ins: tuple[Any, ...], out: Value) -> Value | None:
         return None
-
-
-def made(op: Op, *arrays: Array) -> Array:
-    """An array for the output."""
-    spec: Spec = op.infer(*map(spec_of, arrays))
-    return np.empty(spec.numbers, spec.dtype)
-
-
-def _buffers(like: Spec, sizes: Sequence[Numbers]) -> tuple[Spec, ...]:
-    return tuple(like.with_dims(s) for s in sizes)
 
 
 class Conv(Convolving):
@@ -91,12 +101,14 @@ class Conv(Convolving):
         return x.with_dims((x.dims[0], *self.check(x.dims, w.dims), w.dims[-1]))
 
     def scratch(self, x: Spec, w: Spec) -> tuple[Spec, ...]:
-        return _buffers(x, self.shape(x, w, self.infer(x, w)).forward_scratch())
+        return tuple(x.with_dims(s) for s in self.shape(x, w, self.infer(x, w)).forward_scratch())
 
-    def forward(self, x: Array, w: Array, out: Any = None, scratch: Any = None) -> Any:
-        out = made(self, x, w) if out is None else out
-        self.shape(spec_of(x), spec_of(w), spec_of(out)).forward(x, w, out, scratch)
-        return out
+    def by_rows(self, out: Array, *ins: Array) -> tuple[bool, ...] | None:
+        return True, False
+
+    def stages(self, ins: Sequence[Array], out: Any, scratch: tuple[Array, ...]) -> Stages:
+        x, w = ins
+        return [[partial(in_order, self.shape(*map(spec_of, (x, w, out))).forward(x, w, out, scratch))]]
 
     def vjp(self, g: Any, ins: tuple[Any, ...], out: Any) -> tuple[Any, ...]:
         x, w = spec_of(ins[0]).dims, spec_of(ins[1]).dims
@@ -127,12 +139,14 @@ class ConvInputGradient(Convolving):
         return x
 
     def scratch(self, g: Spec, w: Spec) -> tuple[Spec, ...]:
-        return _buffers(g, self.shape(self.infer(g, w), w, g).input_scratch())
+        return tuple(g.with_dims(s) for s in self.shape(self.infer(g, w), w, g).input_scratch())
 
-    def forward(self, g: Array, w: Array, out: Any = None, scratch: Any = None) -> Any:
-        out = made(self, g, w) if out is None else out
-        self.shape(spec_of(out), spec_of(w), spec_of(g)).input_gradient(g, w, out, scratch)
-        return out
+    def by_rows(self, out: Array, *ins: Array) -> tuple[bool, ...] | None:
+        return True, False
+
+    def stages(self, ins: Sequence[Array], out: Any, scratch: tuple[Array, ...]) -> Stages:
+        g, w = ins
+        return [[partial(in_order, self.shape(*map(spec_of, (out, w, g))).input_gradient(g, w, out, scratch))]]
 
     def vjp(self, g: Any, ins: tuple[Any, ...], out: Any) -> tuple[Any, ...]:
         kernel = spec_of(ins[1]).dims[:-2]
@@ -159,12 +173,22 @@ class ConvWeightGradient(Convolving):
         return w
 
     def scratch(self, x: Spec, g: Spec) -> tuple[Spec, ...]:
-        return _buffers(x, self.shape(x, self.infer(x, g), g).weight_scratch())
+        w = self.infer(x, g)
+        parts = self.shape(x, w, g).parts
+        each = [x.with_dims(s) for _, part in parts for s in part.weight_scratch()]
+        return *each, w.with_dims((len(parts), *w.dims))
 
-    def forward(self, x: Array, g: Array, out: Any = None, scratch: Any = None) -> Any:
-        out = made(self, x, g) if out is None else out
-        self.shape(spec_of(x), spec_of(out), spec_of(g)).weight_gradient(x, g, out, scratch)
-        return out
+    def stages(self, ins: Sequence[Array], out: Any, scratch: tuple[Array, ...]) -> Stages:
+        x, g = ins
+        whole = self.shape(spec_of(x), spec_of(out), spec_of(g))
+        if len(whole.parts) == 1:
+            return [[partial(in_order, whole.weight_gradient(x, g, out, scratch[:-1]))]]
+        pieces: list[Call] = []
+        for i, (cut, part) in enumerate(whole.parts):
+            each = len(scratch) // len(whole.parts)
+            calls = part.weight_gradient(x[cut], g[cut], scratch[-1][i], scratch[i * each : (i + 1) * each])
+            pieces.append(partial(in_order, calls))
+        return [pieces, [partial(np.add.reduce, scratch[-1], 0, None, out)]]
 
     def vjp(self, g: Any, ins: tuple[Any, ...], out: Any) -> tuple[Any, ...]:
         sizes = spec_of(ins[0]).dims[1:-1]

@@ -18,7 +18,8 @@ from graphkit.ops.elementwise import where
 from graphkit.ops.index import AddRows, Gather, arange, check_range, getitem, one_hot
 from graphkit.ops.loss import check_labels
 from graphkit.ops.reduce import max
-from graphkit.ops.shape import BroadcastTo, Reshape, Slice, fill, reshape, shape
+from graphkit.ops.shape import BroadcastTo, Reshape, fill, reshape, shape
+from graphkit.ops.slices import Slice
 
 
 class GatherElements(Op):

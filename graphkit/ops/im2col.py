@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from math import prod
 from typing import Any
 
@@ -17,17 +17,71 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from graphkit.core.dtypes import Array
+from graphkit.core.pieces import Call
 from graphkit.ops.window import Numbers, Window
 
 BLOCK = 1 << 20
 SHORT = 16
 
 Place = tuple[slice, slice]
+Margins = tuple[tuple[int, int], ...]
 
 
 def flat(x: Array) -> Array:
-    """All axes but the last as one."""
+    """All axes but the last as one, of an array that lies so."""
     return x.reshape(-1, x.shape[-1])
+
+
+def rows_of(calls: list[Call], x: Array) -> Array:
+    """The same of any array: where there is no such view, the calls fill a copy."""
+    rows = flat(x)
+    if not np.may_share_memory(rows, x):
+        calls.append(partial(np.copyto, rows.reshape(x.shape), x))
+    return rows
+
+
+@dataclass(frozen=True)
+class Framed:
+    """Some images, from the first on: as they are, and with zeros around them, the value at 0 standing at `origin`."""
+
+    first: int
+    plain: Array
+    source: Array
+    origin: Numbers
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The zeros before and behind each axis of images that are taken `images` at a time."""
+
+    images: int
+    sizes: Numbers
+    channels: int
+    margins: Margins
+
+    @property
+    def needed(self) -> bool:
+        return any(map(any, self.margins))
+
+    def scratch(self) -> Numbers:
+        """The sizes of the buffer that `blocks` needs."""
+        if not self.needed:
+            return (1,)
+        sizes = (low + n + high for n, (low, high) in zip(self.sizes, self.margins, strict=True))
+        return (self.images, *sizes, self.channels)
+
+    def blocks(self, calls: list[Call], x: Array, padded: Array) -> Iterator[Framed]:
+        """The images block by block; the calls fill the buffer, its border once."""
+        origin = tuple(low for low, _ in self.margins)
+        inside = tuple(slice(low, low + n) for low, n in zip(origin, self.sizes, strict=True))
+        if self.needed:
+            calls.append(partial(padded.fill, 0))
+        for first in range(0, len(x), self.images):
+            source = plain = x[first : first + self.images]
+            if self.needed:
+                source = padded[: len(plain)]
+                calls.append(partial(np.copyto, source[(slice(None), *inside)], plain))
+            yield Framed(first, plain, source, origin)
 
 
 @dataclass(frozen=True)
@@ -45,21 +99,21 @@ class Patches:
     itemsize: int
 
     @cached_property
-    def spans(self) -> Numbers:
-        """How many values of each axis the windows reach over."""
-        each = zip(self.outs, self.strides, self.kernel, self.dilation, strict=True)
-        return tuple(max((o - 1) * s + (k - 1) * d + 1, 0) for o, s, k, d in each)
-
-    @cached_property
     def depth(self) -> int:
         """How many values a window holds."""
         return prod(self.kernel) * self.channels
 
     @cached_property
-    def reaches_out(self) -> bool:
-        """Whether some window meets padding."""
-        each = zip(self.lows, self.spans, self.sizes, strict=True)
-        return any(low > 0 or span - low > n for low, span, n in each)
+    def margins(self) -> Margins:
+        """How many zeros the windows meet before and behind each axis."""
+        each = zip(self.outs, self.strides, self.kernel, self.dilation, strict=True)
+        spans = [max((o - 1) * s + (k - 1) * d + 1, 0) for o, s, k, d in each]
+        cut = zip(self.lows, spans, self.sizes, strict=True)
+        return tuple((max(low, 0), max(span - low - n, 0)) for low, span, n in cut)
+
+    @cached_property
+    def frame(self) -> Frame:
+        return self.framed(self.margins)
 
     @cached_property
     def direct(self) -> bool:
@@ -81,45 +135,50 @@ class Patches:
             return max(1, min(self.images, BLOCK // image)), max(1, self.outs[0])
         return 1, max(1, BLOCK * self.outs[0] // image)
 
-    def scratch(self) -> list[Numbers]:
-        """The sizes of the two buffers that `blocks` needs: the matrix, and a padded block of images."""
-        if self.direct:
-            return [(1,), (1,)]
-        images, lines = self.block
-        positions = images * lines * prod(self.outs[1:])
-        return [(positions * self.depth,), (images, *self.spans, self.channels) if self.reaches_out else (1,)]
+    def framed(self, margins: Margins) -> Frame:
+        """Images with such margins, as many as make half a block, and whole blocks of windows."""
+        fit = BLOCK // 2 // max(1, prod(self.sizes) * self.channels * self.itemsize)
+        return Frame(max(1, fit // self.block[0]) * self.block[0], self.sizes, self.channels, margins)
 
-    def blocks(self, x: Array, scratch: Sequence[Array]) -> Iterator[tuple[Place, Array]]:
-        """For each block: its place in the output, and its matrix (positions, window)."""
-        if 0 in (self.images, *self.outs):
-            return
+    @cached_property
+    def positions(self) -> int:
+        """How many windows a block has at the most."""
+        return self.block[0] * self.block[1] * prod(self.outs[1:])
+
+    @cached_property
+    def columns(self) -> int:
+        """How many values the buffer of a matrix has."""
+        return 1 if self.direct else self.positions * self.depth
+
+    def scratch(self) -> list[Numbers]:
+        """The sizes of the two buffers that `blocks` needs: the matrix, and padded images."""
+        return [(self.columns,), self.frame.scratch()]
+
+    def blocks(self, calls: list[Call], x: Array, scratch: Sequence[Array]) -> Iterator[tuple[Place, Array]]:
+        """For each block its place in the output, and its matrix (positions, window), which the calls fill."""
         columns, padded = scratch
-        if self.reaches_out:
-            padded[...] = 0
+        for framed in self.frame.blocks(calls, x, padded):
+            yield from self.within(calls, framed, columns)
+
+    def within(self, calls: list[Call], framed: Framed, columns: Array) -> Iterator[tuple[Place, Array]]:
+        """The same for images that have their zeros."""
+        if 0 in self.outs:
+            return
         images, lines = self.block
-        for first in range(0, self.images, images):
-            source = self._source(x[first : first + images], padded)
+        starts = [zero - low for zero, low in zip(framed.origin, self.lows, strict=True)]
+        inside = framed.source[(slice(None), *(slice(start, None) for start in starts))]
+        for first in range(0, len(inside), images):
+            source, plain = inside[first : first + images], framed.plain[first : first + images]
+            start = framed.first + first
             for top in range(0, self.outs[0], lines):
                 bottom = min(top + lines, self.outs[0])
                 if self.direct:
-                    rows = flat(source[:, top:bottom])
+                    rows = rows_of(calls, plain[:, top:bottom])
                 else:
-                    rows = self._rows(source[:, top * self.strides[0] :], bottom - top, columns)
-                yield (slice(first, first + images), slice(top, bottom)), rows
+                    rows = self._rows(calls, source[:, top * self.strides[0] :], bottom - top, columns)
+                yield (slice(start, start + len(source)), slice(top, bottom)), rows
 
-    def _source(self, x: Array, padded: Array) -> Array:
-        """The images with their padding; the buffer's border is zero."""
-        if not self.reaches_out:
-            return x[(slice(None), *(slice(-low, None) for low in self.lows))]
-        into, out_of = [], []
-        for low, span, n in zip(self.lows, self.spans, self.sizes, strict=True):
-            start, stop = max(-low, 0), max(min(n, span - low), max(-low, 0))
-            out_of.append(slice(start, stop))
-            into.append(slice(start + low, stop + low))
-        padded[(slice(0, len(x)), *into)] = x[(slice(None), *out_of)]
-        return padded[: len(x)]
-
-    def _rows(self, source: Array, lines: int, columns: Array) -> Array:
+    def _rows(self, calls: list[Call], source: Array, lines: int, columns: Array) -> Array:
         places = (len(source), lines, *self.outs[1:])
         axes = source.strides[1:-1]
         steps = [a * s for a, s in zip(axes, self.strides, strict=True)]
@@ -132,10 +191,10 @@ class Patches:
         matrix = columns[: prod(places) * self.depth]
         rank = len(places)
         if not self.short:
-            np.copyto(matrix.reshape(windows.shape), windows)
+            calls.append(partial(np.copyto, matrix.reshape(windows.shape), windows))
             return matrix.reshape(-1, self.depth)
         turned = windows.transpose(*range(rank, windows.ndim), *range(rank))
-        np.copyto(matrix.reshape(turned.shape), turned)
+        calls.append(partial(np.copyto, matrix.reshape(turned.shape), turned))
         return matrix.reshape(self.depth, -1).T
 
 
@@ -143,9 +202,8 @@ def patches(window: Window, x: tuple[int, ...], channels: int, itemsize: int) ->
     """The windows over an array of shape x, or over a group of `channels` of it."""
     sizes = x[1:-1]
     outs: Any = window.outs(sizes, "")
-    return Patches(
-        x[0], sizes, channels, window.kernel, window.strides, window.dilation, window.lows(sizes), outs, itemsize
-    )
+    form = window.kernel, window.strides, window.dilation, window.lows(sizes)
+    return Patches(x[0], sizes, channels, *form, outs, itemsize)
 
 
 @dataclass(frozen=True)

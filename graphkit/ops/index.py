@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,7 +14,8 @@ from graphkit.core.errors import ArgumentError, DtypeError, RangeError, ShapeErr
 from graphkit.core.op import Builder, Op, Value, apply, spec_of
 from graphkit.core.spec import Spec, axis_of, show
 from graphkit.ops.convert import as_value, cast
-from graphkit.ops.shape import Flip, Reshape, Slice, fill
+from graphkit.ops.shape import Reshape, fill
+from graphkit.ops.slices import Flip, Slice
 
 
 class Gather(Op):
@@ -56,10 +57,54 @@ def check_range(indices: Array, size: int) -> None:
         raise RangeError(f"index {indices[where]} at {where} ({row}) is outside the valid range [0, {size})")
 
 
+ROUNDS = 8
+
+
+class Ranking(NamedTuple):
+    """Where each index occurs: the indices in order, each once, and their places, those of one index side by side."""
+
+    rows: Array
+    order: Array
+    starts: Array
+    counts: Array
+
+
+def ranking(indices: Array) -> Ranking:
+    """The places of each index, of one index in the order they stand."""
+    flat = indices.reshape(-1)
+    order = np.argsort(flat, kind="stable")
+    ranked = flat[order]
+    starts = np.flatnonzero(np.concatenate(([True], ranked[1:] != ranked[:-1])))
+    return Ranking(ranked[starts], order, starts, np.diff(starts, append=flat.size))
+
+
+def add_up(slices: Array, found: Ranking, out: Array, scratch: Array) -> None:
+    """out[i] = the sum of the slices of the i-th index, from the first on.
+
+    Round by round over the indices that occur once more; those that occur often go one by one.
+    """
+    _, order, starts, counts = found
+    np.take(slices, order[starts], axis=0, out=out, mode="clip")
+    often = np.flatnonzero(counts > ROUNDS)
+    rest = np.flatnonzero((counts > 1) & (counts <= ROUNDS))
+    for number in range(1, ROUNDS):
+        if not rest.size:
+            break
+        so_far, given = scratch[: rest.size], scratch[rest.size : 2 * rest.size]
+        np.take(slices, order[starts[rest] + number], axis=0, out=given, mode="clip")
+        np.take(out, rest, axis=0, out=so_far, mode="clip")
+        out[rest] = np.add(so_far, given, out=so_far)
+        rest = rest[counts[rest] > number + 1]
+    for i in often:
+        given = scratch[: counts[i]]
+        np.take(slices, order[starts[i] : starts[i] + counts[i]], axis=0, out=given, mode="clip")
+        np.add.reduce(given, axis=0, keepdims=True, out=out[i : i + 1])
+
+
 class AddRows(Op):
     """Zeros of size n along `axis`, with slices of g added at the indices: the gradient of gather.
 
-    Slices whose index stands alone are copied; only those that share one are added up, in the order they stand.
+    Slices that share an index are added up in the order they stand.
     """
 
     axis: int
@@ -80,22 +125,11 @@ class AddRows(Op):
         out[...] = 0
         if indices.size == 0 or g.size == 0:
             return np.asarray(out)
-        flat = indices.reshape(-1)
-        order = np.argsort(flat, kind="stable")
-        ranked = flat[order]
-        starts = np.flatnonzero(np.concatenate(([True], ranked[1:] != ranked[:-1])))
-        counts = np.diff(starts, append=flat.size)
-        rows = np.moveaxis(g.reshape((*before, flat.size, *after)), self.axis, 0)
-        target = np.moveaxis(out, self.axis, 0)
-        alone, several = starts[counts == 1], starts[counts > 1]
-        np.take(rows, order[alone], axis=0, out=scratch[0][: alone.size], mode="clip")
-        target[ranked[alone]] = scratch[0][: alone.size]
-        if several.size:
-            taken = order[np.repeat(counts > 1, counts)]
-            first = np.cumsum(counts[counts > 1]) - counts[counts > 1]
-            np.take(rows, taken, axis=0, out=scratch[0][: taken.size], mode="clip")
-            np.add.reduceat(scratch[0][: taken.size], first, axis=0, out=scratch[1][: first.size])
-            target[ranked[several]] = scratch[1][: first.size]
+        found = ranking(indices)
+        slices = np.moveaxis(g.reshape((*before, indices.size, *after)), self.axis, 0)
+        sums = scratch[0][: len(found.rows)]
+        add_up(slices, found, sums, scratch[1])
+        np.moveaxis(out, self.axis, 0)[found.rows] = sums
         return np.asarray(out)
 
     def vjp(self, g: Any, ins: tuple[Any, ...], out: Any) -> tuple[Any, ...]:

@@ -39,6 +39,15 @@ class MatMul(Op):
             return np.asarray(out)
         return np.matmul(x, y, out=out)
 
+    def by_rows(self, out: Array, *ins: Array) -> tuple[bool, ...] | None:
+        x, y = ins
+        if out.ndim != x.ndim:
+            return None
+        return True, out.ndim > 2 and y.ndim == out.ndim and y.shape[0] == out.shape[0]
+
+    def work(self, out: Array, *ins: Array) -> int:
+        return int(out.size * ins[0].shape[-1] // 12)
+
     def vjp(self, g: Any, ins: tuple[Any, ...], out: Any) -> tuple[Any, ...]:
         x, y = ins
         gx = unbroadcast(apply(self, g, _swapped(y)), spec_of(x).dims)

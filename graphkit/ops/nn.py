@@ -117,9 +117,13 @@ class Softmax(Op):
 
     axis: int
     overwrites = (0,)
+    effort = 8
 
     def infer(self, x: Spec) -> Spec:
         return x
+
+    def by_rows(self, out: Array, *ins: Array) -> tuple[bool, ...] | None:
+        return (True,) if self.axis > 0 else None
 
     def forward(self, x: Array, out: Any = None) -> Any:
         result = np.subtract(x, x.max(axis=self.axis, keepdims=True, initial=-np.inf), out=out)
@@ -139,9 +143,13 @@ class LogSoftmax(Op):
 
     axis: int
     overwrites = (0,)
+    effort = 8
 
     def infer(self, x: Spec) -> Spec:
         return x
+
+    def by_rows(self, out: Array, *ins: Array) -> tuple[bool, ...] | None:
+        return (True,) if self.axis > 0 else None
 
     def scratch(self, x: Spec) -> tuple[Spec, ...]:
         return (x,)

@@ -32,6 +32,7 @@ class LayerNorm(Fused):
     epsilon: float
 
     onnx_type = "LayerNormalization"
+    effort = 4
 
     def infer(self, x: Spec, gamma: Spec, beta: Spec) -> tuple[Spec, ...]:
         for name, spec in (("gamma", gamma), ("beta", beta)):
@@ -39,6 +40,9 @@ class LayerNorm(Fused):
                 raise ShapeError(f"LayerNorm: {name} has shape {show(spec.dims)}, expected {show(x.dims[self.axis :])}")
         ones = (1,) * (x.rank - self.axis)
         return x, x, x.with_dims((*x.dims[: self.axis], *ones))
+
+    def by_rows(self, out: Array, *ins: Array) -> tuple[bool, ...] | None:
+        return (True, False, False) if self.axis else None
 
     def _rows(self, *arrays: Array) -> list[Array]:
         """The arrays as matrices, one row for each thing that is normalised; copies where they are not in one piece."""

@@ -6,7 +6,7 @@ A cotangent of a maximum goes to the first of equal values in its window. A mean
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import prod
 from typing import Any
 
@@ -15,8 +15,9 @@ import numpy as np
 from graphkit.core.dtypes import Array
 from graphkit.core.errors import DtypeError, ShapeError
 from graphkit.core.op import Builder, Op, Value, apply, spec_of
+from graphkit.core.pieces import Call, Stages, in_order
 from graphkit.core.spec import Sizes, Spec, fits, show
-from graphkit.ops.conv import made as new_array
+from graphkit.ops.conv import Staged
 from graphkit.ops.conv_onnx import padding as padding_of
 from graphkit.ops.conv_onnx import to_back, to_front, transposed
 from graphkit.ops.convert import as_float
@@ -25,8 +26,8 @@ from graphkit.ops.window import Numbers, Slices, Window, check_format, check_pad
 BLOCK = 1 << 19
 
 
-class Pooling(Op):
-    """What all share: the size of a window, its strides, "valid" or "same" padding."""
+class Pooling(Staged):
+    """What all share: the size of a window, its strides, "valid" or "same" padding; work cut by images."""
 
     size: Numbers
     strides: Numbers
@@ -47,19 +48,30 @@ class Pooling(Op):
     def mask(self, ins: tuple[Any, ...], out: Value) -> Value | None:
         return None
 
-    def images(self, y: tuple[int, ...], itemsize: int) -> int:
-        """How many images are taken at a time, so that what is needed beside them stays in the cache."""
-        return max(1, min(y[0], BLOCK // max(1, prod(y[1:]) * itemsize)))
+    def each(self, *specs: Spec) -> Spec:
+        """The spec of one value for each window, from those of the inputs."""
+        return self.pooled(specs[0])
 
-    def block(self, y: Spec) -> Numbers:
-        """The sizes of a buffer for the windows of some images."""
-        sizes = y.numbers
-        return (self.images(sizes, y.dtype.itemsize), *sizes[1:])
+    def buffers(self, y: Spec) -> tuple[Spec, ...]:
+        """What `calls` needs for windows y of some images."""
+        return ()
 
-    def blocks(self, y: Array) -> Iterator[slice]:
-        """The images, some at a time."""
-        count = self.images(y.shape, y.itemsize)
-        return (slice(first, first + count) for first in range(0, len(y), count))
+    def calls(self, ins: Sequence[Array], out: Array, scratch: Sequence[Array]) -> list[Call]:
+        """The NumPy calls for some images."""
+        raise NotImplementedError
+
+    def scratch(self, *specs: Spec) -> tuple[Spec, ...]:
+        y = self.each(*specs)
+        return self.buffers(y.with_dims((_images(y.numbers, y.dtype.itemsize), *y.numbers[1:])))
+
+    def by_rows(self, out: Array, *ins: Array) -> tuple[bool, ...] | None:
+        return (True,) * len(ins)
+
+    def work(self, out: Array, *ins: Array) -> int:
+        return prod(self.size) * max(out.size, ins[0].size)
+
+    def stages(self, ins: Sequence[Array], out: Any, scratch: tuple[Array, ...]) -> Stages:
+        return [[partial(in_order, self.calls(ins, out, scratch))]]
 
     def offsets(self, x: tuple[int, ...]) -> list[tuple[Slices, Slices]]:
         """For each offset in a window, in row-major order: the windows that meet a value, and the values."""
@@ -68,6 +80,17 @@ class Pooling(Op):
     def windows(self, b: Builder, name: str, sizes: Sizes) -> dict[str, Any]:
         """The attributes of ONNX's pooling nodes."""
         return {"kernel_shape": list(self.size), **padding_of(b, name, self.window, sizes)[1]}
+
+
+def _images(y: tuple[int, ...], itemsize: int) -> int:
+    """How many images are taken at a time, so that what is needed beside them stays in the cache."""
+    return max(1, min(y[0], BLOCK // max(1, prod(y[1:]) * itemsize)))
+
+
+def _blocks(y: Array) -> Iterator[slice]:
+    """The images, some at a time."""
+    images = _images(y.shape, y.itemsize)
+    return (slice(first, first + images) for first in range(0, len(y), images))
 
 
 @lru_cache(maxsize=256)
@@ -83,16 +106,18 @@ class MaxPool(Pooling):
     def infer(self, x: Spec) -> Spec:
         return self.pooled(x)
 
-    def forward(self, x: Array, out: Any = None) -> Any:
-        out = new_array(self, x) if out is None else out
-        offsets = self.offsets(x.shape)
-        for images in self.blocks(out):
+    def calls(self, ins: Sequence[Array], out: Array, scratch: Sequence[Array]) -> list[Call]:
+        (x,) = ins
+        calls: list[Call] = []
+        for images in _blocks(out):
             block, made = x[images], out[images]
-            made[...] = -np.inf
-            for windows, values in offsets:
-                part = made[windows]
-                np.maximum(part, block[values], out=part)
-        return out
+            parts = [(made[windows], block[values]) for windows, values in self.offsets(x.shape)]
+            if self.padding == "valid":
+                calls.append(partial(np.copyto, *parts.pop(0)))
+            else:
+                calls.append(partial(made.fill, -np.inf))
+            calls += [partial(np.maximum, part, values, out=part) for part, values in parts]
+        return calls
 
     def vjp(self, g: Any, ins: tuple[Any, ...], out: Any) -> tuple[Any, ...]:
         return (apply(MaxPoolGradient(*self.values), g, ins[0], out),)
@@ -120,21 +145,29 @@ class MaxPoolGradient(Pooling):
         _check(self, self.pooled(x), g, y)
         return x
 
-    def scratch(self, g: Spec, x: Spec, y: Spec) -> tuple[Spec, ...]:
-        bits = Spec(self.block(y), np.dtype(bool))
-        return y.with_dims(self.block(y)), bits, bits
+    def each(self, *specs: Spec) -> Spec:
+        return specs[2]
 
-    def forward(self, g: Array, x: Array, y: Array, out: Any = None, scratch: Any = None) -> Any:
-        out = new_array(self, g, x, y) if out is None else out
-        for images in self.blocks(y):
+    def buffers(self, y: Spec) -> tuple[Spec, ...]:
+        bits = Spec(y.dims, np.dtype(bool))
+        return y, bits, bits
+
+    def calls(self, ins: Sequence[Array], out: Array, scratch: Sequence[Array]) -> list[Call]:
+        g, x, y = ins
+        calls: list[Call] = []
+        alone = all(k <= s for k, s in zip(self.size, self.strides, strict=True))
+        met = alone and all(o * k >= n for o, k, n in zip(y.shape[1:-1], self.size, x.shape[1:-1], strict=True))
+        for images in _blocks(y):
             given, made = g[images], out[images]
-            made[...] = 0
-            for windows, values, hit in _firsts(self.offsets(x.shape), x[images], y[images], scratch[1:]):
+            if not met:
+                calls.append(partial(made.fill, 0))
+            for windows, values, hit in _firsts(calls, self.offsets(x.shape), x[images], y[images], scratch[1:]):
                 part = made[values]
-                share = scratch[0][: len(given)][windows]
-                np.multiply(given[windows], hit, out=share)
-                np.add(part, share, out=part)
-        return out
+                share = part if alone else scratch[0][: len(given)][windows]
+                calls.append(partial(np.multiply, given[windows], hit, share))
+                if not alone:
+                    calls.append(partial(np.add, part, share, part))
+        return calls
 
     def vjp(self, g: Any, ins: tuple[Any, ...], out: Any) -> tuple[Any, ...]:
         return apply(MaxPoolPick(*self.values), g, ins[1], ins[2]), None, None
@@ -160,19 +193,20 @@ class MaxPoolPick(Pooling):
         _check(self, self.pooled(x), y)
         return self.pooled(x)
 
-    scratch = MaxPoolGradient.scratch
+    each, buffers = MaxPoolGradient.each, MaxPoolGradient.buffers
 
-    def forward(self, h: Array, x: Array, y: Array, out: Any = None, scratch: Any = None) -> Any:
-        out = new_array(self, h, x, y) if out is None else out
-        for images in self.blocks(y):
+    def calls(self, ins: Sequence[Array], out: Array, scratch: Sequence[Array]) -> list[Call]:
+        h, x, y = ins
+        calls: list[Call] = []
+        for images in _blocks(y):
             given, made = h[images], out[images]
-            made[...] = 0
-            for windows, values, hit in _firsts(self.offsets(x.shape), x[images], y[images], scratch[1:]):
+            calls.append(partial(made.fill, 0))
+            for windows, values, hit in _firsts(calls, self.offsets(x.shape), x[images], y[images], scratch[1:]):
                 part = made[windows]
                 share = scratch[0][: len(given)][windows]
-                np.multiply(given[values], hit, out=share)
-                np.add(part, share, out=part)
-        return out
+                calls.append(partial(np.multiply, given[values], hit, share))
+                calls.append(partial(np.add, part, share, part))
+        return calls
 
     def vjp(self, g: Any, ins: tuple[Any, ...], out: Any) -> tuple[Any, ...]:
         return apply(MaxPoolGradient(*self.values), g, ins[1], ins[2]), None, None
@@ -184,16 +218,16 @@ class MaxPoolPick(Pooling):
 
 
 def _firsts(
-    offsets: Sequence[tuple[Slices, Slices]], x: Array, y: Array, bits: Sequence[Array]
+    calls: list[Call], offsets: Sequence[tuple[Slices, Slices]], x: Array, y: Array, bits: Sequence[Array]
 ) -> Iterator[tuple[Slices, Slices, Array]]:
-    """For each offset: windows, values, and where the value is its window's first largest."""
+    """For each offset: windows, values, and where the value is its window's first largest, which the calls fill."""
     hits, still = bits[0][: len(x)], bits[1][: len(x)]
-    still[...] = True
+    calls.append(partial(still.fill, True))
     for windows, values in offsets:
         hit, open_ones = hits[windows], still[windows]
-        np.equal(x[values], y[windows], out=hit)
-        np.logical_and(hit, open_ones, out=hit)
-        np.not_equal(open_ones, hit, out=open_ones)
+        calls.append(partial(np.equal, x[values], y[windows], hit))
+        calls.append(partial(np.logical_and, hit, open_ones, hit))
+        calls.append(partial(np.not_equal, open_ones, hit, open_ones))
         yield windows, values, hit
 
 
@@ -212,18 +246,17 @@ class AveragePool(Pooling):
     def infer(self, x: Spec) -> Spec:
         return self.pooled(x)
 
-    def forward(self, x: Array, out: Any = None) -> Any:
-        out = new_array(self, x) if out is None else out
-        offsets, shares = self.offsets(x.shape), _shares(self.window, x.shape, x.dtype)
-        for images in self.blocks(out):
+    def calls(self, ins: Sequence[Array], out: Array, scratch: Sequence[Array]) -> list[Call]:
+        (x,) = ins
+        calls: list[Call] = []
+        shares = _shares(self.window, x.shape, x.dtype)
+        for images in _blocks(out):
             block, made = x[images], out[images]
-            made[...] = 0
-            for windows, values in offsets:
-                part = made[windows]
-                np.add(part, block[values], out=part)
-            for share in shares:
-                np.multiply(made, share, out=made)
-        return out
+            calls.append(partial(made.fill, 0))
+            parts = [(made[windows], block[values]) for windows, values in self.offsets(x.shape)]
+            calls += [partial(np.add, part, values, part) for part, values in parts]
+            calls += [partial(np.multiply, made, share, made) for share in shares]
+        return calls
 
     def vjp(self, g: Any, ins: tuple[Any, ...], out: Any) -> tuple[Any, ...]:
         return (apply(AveragePoolGradient(self.size, self.strides, self.padding, spec_of(ins[0]).dims[1:-1]), g),)
@@ -245,22 +278,25 @@ class AveragePoolGradient(Pooling):
         _check(self, self.pooled(made), g)
         return made
 
-    def scratch(self, g: Spec) -> tuple[Spec, ...]:
-        return (g.with_dims(self.block(g)),)
+    def each(self, *specs: Spec) -> Spec:
+        return specs[0]
 
-    def forward(self, g: Array, out: Any = None, scratch: Any = None) -> Any:
-        out = new_array(self, g) if out is None else out
-        offsets, shares = self.offsets(out.shape), _shares(self.window, out.shape, g.dtype)
-        for images in self.blocks(g):
-            made, share_of = out[images], scratch[0][: len(g[images])]
-            np.copyto(share_of, g[images])
-            for share in shares:
-                np.multiply(share_of, share, out=share_of)
-            made[...] = 0
-            for windows, values in offsets:
-                part = made[values]
-                np.add(part, share_of[windows], out=part)
-        return out
+    def buffers(self, y: Spec) -> tuple[Spec, ...]:
+        return (y,)
+
+    def calls(self, ins: Sequence[Array], out: Array, scratch: Sequence[Array]) -> list[Call]:
+        (g,) = ins
+        calls: list[Call] = []
+        shares = _shares(self.window, out.shape, g.dtype)
+        for images in _blocks(g):
+            given, made = g[images], out[images]
+            share_of = scratch[0][: len(given)]
+            calls.append(partial(np.copyto, share_of, given))
+            calls += [partial(np.multiply, share_of, share, share_of) for share in shares]
+            calls.append(partial(made.fill, 0))
+            parts = [(made[values], share_of[windows]) for windows, values in self.offsets(out.shape)]
+            calls += [partial(np.add, part, share, part) for part, share in parts]
+        return calls
 
     def vjp(self, g: Any, ins: tuple[Any, ...], out: Any) -> tuple[Any, ...]:
         return (apply(AveragePool(self.size, self.strides, self.padding), g),)

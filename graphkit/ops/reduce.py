@@ -33,6 +33,9 @@ class Reduction(Op):
     def forward(self, x: Array, out: Any = None) -> Any:
         return type(self).ufunc.reduce(x, axis=self.axes, keepdims=True, dtype=x.dtype, out=out)
 
+    def by_rows(self, out: Array, *ins: Array) -> tuple[bool, ...] | None:
+        return None if 0 in self.axes else (True,)
+
     def mask(self, ins: tuple[Any, ...], out: Value) -> Value | None:
         return None if {0, 1} & set(self.axes) else super().mask(ins, out)
 

@@ -9,7 +9,8 @@ from graphkit.core.op import apply, spec_of
 from graphkit.core.spec import axis_of
 from graphkit.ops.convert import as_float, as_value
 from graphkit.ops.index import getitem
-from graphkit.ops.shape import BroadcastTo, Reshape, Slice, Unslice, concatenate, stack
+from graphkit.ops.shape import BroadcastTo, Reshape
+from graphkit.ops.slices import Slice, Unslice, concatenate, stack
 
 
 def repeat(x: Any, repeats: int, axis: int) -> Any:

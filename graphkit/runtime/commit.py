@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from types import FrameType
@@ -14,22 +14,28 @@ import numpy as np
 
 from graphkit.core.dtypes import Array
 from graphkit.core.op import spec_of
+from graphkit.core.pieces import ELEMENTS
 from graphkit.graph.graph import Graph
+from graphkit.runtime.lanes import SHORT, Lanes
+from graphkit.runtime.rows import RowUpdate, bound_update
 from graphkit.runtime.schedule import Group, Step, group
-
-PIECE = 16384
+from graphkit.runtime.threads import get_num_threads, together
 
 
 class Commit:
-    """Runs the late steps and writes each variable that was assigned."""
+    """Runs the late steps and writes what was assigned: numbers first, then arrays in lanes, then copies."""
 
-    def __init__(self, late: Sequence[Step], graph: Graph, arrays: dict[int, Array]) -> None:
+    def __init__(
+        self, late: Sequence[Step], graph: Graph, arrays: dict[int, Array], updates: Sequence[RowUpdate] = ()
+    ) -> None:
         self._updates = graph.updates
         self.variables = [variable for variable, _ in graph.updates]
         self.calls: list[Callable[[], Any]] = []
+        self._lanes = Lanes(get_num_threads())
         self._arrays = arrays
         self._targets = {id(value): variable for variable, value in graph.updates}
         self._state = {id(variable): id(symbol) for variable, symbol in graph.states}
+        rowwise = self._hand_over(updates)
         self._save_old()
         numbers, groups = group(late)
         self._readers: dict[int, list[Step]] = {}
@@ -39,13 +45,25 @@ class Commit:
         written: set[int] = set()
         for step in numbers:
             arrays[id(step.node.outputs[0])] = np.empty((), step.specs[0].dtype)
-            self._call(step, None, arrays[id(step.node.outputs[0])])
+            self.calls.append(self._call(step, None, arrays[id(step.node.outputs[0])]))
         for home in groups:
             self._bind_group(home, written)
+        if lanes := self._lanes.pieces():
+            self.calls.append(lanes[0] if len(lanes) == 1 else partial(together, lanes))
+        self.calls.extend(bound_update(u, arrays) for u in updates)
         for variable, value in graph.updates:
-            if id(variable) not in written:
+            if id(variable) not in written | rowwise:
                 source = arrays[id(value)] if id(value) in arrays else np.asarray(value)
                 self.calls.append(partial(np.copyto, variable.array, source))
+
+    def _hand_over(self, updates: Sequence[RowUpdate]) -> set[int]:
+        """Variables whose rows are written by an update: here only the plain part goes into them."""
+        for update in updates:
+            for key, base in update.bases.items():
+                variable = self._targets.pop(key)
+                if base is not None:
+                    self._targets[id(base.node.outputs[0])] = variable
+        return {id(v) for u in updates for v in u.variables.values()}
 
     def _save_old(self) -> None:
         """A variable that takes another's old value takes it from a copy made before anything is written."""
@@ -56,38 +74,42 @@ class Commit:
                 self.calls.append(partial(np.copyto, self._arrays[id(value)], array))
 
     def _bind_group(self, home: Group, written: set[int]) -> None:
-        """Calls for each piece: temporary results in one small buffer each, new state in place where that is safe."""
+        """Calls for each piece: temporary results in a lane's buffers, new state in place where that is safe."""
         size = int(np.prod(home.shape, dtype=np.int64))
-        outs: dict[int, Array] = {}
+        whole: dict[int, Array] = {}
         for step in home.steps:
             symbol = step.node.outputs[0]
             variable = self._targets.get(id(symbol))
             if variable is not None and self._may_overwrite(home, step, variable):
-                outs[id(symbol)] = variable.array.reshape(-1)
+                whole[id(symbol)] = variable.array.reshape(-1)
                 written.add(id(variable))
-            elif variable is not None:
-                outs[id(symbol)] = np.empty(size, step.specs[0].dtype)
-            else:
-                outs[id(symbol)] = np.empty(min(size, PIECE), step.specs[0].dtype)
-            if outs[id(symbol)].size == size:
-                self._arrays[id(symbol)] = outs[id(symbol)].reshape(home.shape)
-        for start in range(0, size, PIECE):
-            piece = slice(start, min(start + PIECE, size))
+            elif variable is not None or size == 1:
+                whole[id(symbol)] = np.empty(size, step.specs[0].dtype)
+            if id(symbol) in whole:
+                self._arrays[id(symbol)] = whole[id(symbol)].reshape(home.shape)
+        for start in range(0, size, ELEMENTS):
+            piece = slice(start, min(start + ELEMENTS, size))
+            lane = 0 if size < SHORT else self._lanes.take((piece.stop - start) * len(home.steps))
+            calls = self.calls if size < SHORT else self._lanes.calls[lane]
+            buffer = self._lanes.buffers(lane)
+            outs: dict[int, Array] = {}
             for step in home.steps:
-                self._call(step, piece, outs[id(step.node.outputs[0])], outs)
+                key = id(step.node.outputs[0])
+                out = whole[key][piece] if key in whole else buffer(piece.stop - start, step.specs[0].dtype)
+                calls.append(self._call(step, piece, out, outs))
+                outs[key] = out
 
-    def _call(self, step: Step, piece: slice | None, out: Array, outs: dict[int, Array] | None = None) -> None:
+    def _call(self, step: Step, piece: slice | None, out: Array, outs: Mapping[int, Array] | None = None) -> Any:
         ins = []
         for value in step.node.inputs:
             array = (outs or {}).get(id(value))
-            array = self._arrays[id(value)] if array is None else array
-            if piece is not None:
-                array = array.reshape(()) if array.size == 1 else _cut(array, piece)
+            if array is None:
+                array = self._arrays[id(value)]
+                if piece is not None:
+                    array = array.reshape(()) if array.size == 1 else array.reshape(-1)[piece]
             ins.append(array)
-        if piece is not None:
-            out = _cut(out, piece)
         scratch = tuple(np.empty(s.numbers, s.dtype) for s in step.op.scratch(*map(spec_of, ins)))
-        self.calls.append(step.op.prepare(ins, out, scratch))
+        return step.op.prepare(ins, out, scratch)
 
     def _may_overwrite(self, home: Group, step: Step, variable: Any) -> bool:
         """Whether no one reads the old value of `variable` once this step has written the new one."""
@@ -116,12 +138,6 @@ def _shown(value: Any) -> int:
     while getattr(value, "node", None) is not None and value.node.op.view:
         value = value.node.inputs[0]
     return id(value)
-
-
-def _cut(array: Array, piece: slice) -> Array:
-    """The piece of a whole array, or as much of a small buffer as the piece is long."""
-    flat = array.reshape(-1)
-    return flat[piece] if flat.size > PIECE else flat[: piece.stop - piece.start]
 
 
 @contextmanager

@@ -7,20 +7,33 @@ and Ctrl-C waits until that block is done.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from graphkit.core.dtypes import Array
 from graphkit.core.errors import GraphkitError, located
 from graphkit.core.op import run_forward, spec_of
+from graphkit.core.pieces import in_order
 from graphkit.core.spec import Spec
 from graphkit.graph.graph import Graph
 from graphkit.graph.symbol import Node, Symbol
-from graphkit.runtime.arena import Buffer, aligned, place
 from graphkit.runtime.blas import one_thread
+from graphkit.runtime.chains import Chain, chains, cut_inputs
 from graphkit.runtime.commit import Commit, uninterrupted
+from graphkit.runtime.layout import Layout
+from graphkit.runtime.rows import row_updates
 from graphkit.runtime.schedule import Step, bound, foldable, late_nodes, shadow
+from graphkit.runtime.threads import together
+
+
+class Bound(NamedTuple):
+    """A step with its arrays; no outputs where it is a view."""
+
+    step: Step
+    ins: list[Array]
+    outs: list[Array]
 
 
 class Plan:
@@ -29,7 +42,6 @@ class Plan:
     def __init__(self, graph: Graph, sizes: Mapping[str, int]) -> None:
         self.graph = graph
         self._shadows: dict[int, Array] = {}
-        self._roots: dict[int, Buffer] = {}
         self._constants: dict[int, Array] = {}
         self.inputs = [shadow(s.spec.concrete(sizes)) for s in graph.inputs]
         fixed = [(s, a) for s, a in zip(graph.inputs, self.inputs, strict=True)]
@@ -38,12 +50,21 @@ class Plan:
         self._shadows.update(self._arrays)
         steps = self._specialise(graph.nodes(), sizes)
         late = late_nodes(steps, graph.outputs, self._shadows)
-        body = [s for s in steps if id(s.node) not in late]
-        self._allocate(body, [s for s in steps if id(s.node) in late])
-        self._body, self._owners = self._bind(body)
-        self._commit = Commit([s for s in steps if id(s.node) in late], graph, self._arrays)
+        updates = row_updates(steps, late, graph, self._shadows)
+        apart = {id(s.node) for u in updates for s in (*u.sums, *u.steps)}
+        body = [s for s in steps if id(s.node) not in late | apart]
+        keep = [*graph.outputs, *(v for _, v in graph.updates), *(x for u in updates for x in u.inputs)]
+        keep += [x for s in steps if id(s.node) in late for x in s.node.inputs]
+        runs = chains(body, self._shadows, self._is_alias)
+        layout = Layout(runs, keep, self._shadows, self._is_alias)
+        self._body: list[Callable[[], Any]] = []
+        self._owners: dict[int, Node] = {}
+        for number, chain in enumerate(runs):
+            self._bind(number, chain, layout)
+        self.memory = layout.memory
+        self.nbytes = self.memory.nbytes + sum(a.nbytes for a in self.inputs)
+        self._commit = Commit([s for s in steps if id(s.node) in late - apart], graph, self._arrays, updates)
         self._shadows.clear()
-        self._roots.clear()
         self.outputs = [self._array(o) for o in graph.outputs]
 
     # building
@@ -80,77 +101,47 @@ class Plan:
         out, source = self._shadows[id(step.node.outputs[0])], self._shadows[id(step.node.inputs[0])]
         return step.op.view and (np.may_share_memory(out, source) or out.size == 0)
 
-    def _allocate(self, body: Sequence[Step], late: Sequence[Step]) -> None:
-        """Finds each buffer's first and last step, lets outputs take over dying inputs, and places all."""
-        end = len(body)
-        last: dict[int, int] = {}
-        alias: dict[int, int] = {}
-        for at, step in enumerate(body):
-            if self._is_alias(step):
-                alias[id(step.node.outputs[0])] = alias.get(id(step.node.inputs[0]), id(step.node.inputs[0]))
-            for value in step.node.inputs:
-                last[alias.get(id(value), id(value))] = at
-        keep = [*self.graph.outputs, *(v for _, v in self.graph.updates)]
-        keep += [x for s in late for x in s.node.inputs]
-        for value in keep:
-            last[alias.get(id(value), id(value))] = end
-        buffers: list[Buffer] = []
-        self._scratch: list[list[Buffer]] = []
-        for at, step in enumerate(body):
-            made = [] if self._is_alias(step) else list(step.node.outputs)
-            reuse = self._takes_over(step, at, last, alias)
-            for symbol in made:
-                nbytes = self._shadows[id(symbol)].nbytes
-                if reuse is not None and reuse.nbytes == nbytes:
-                    reuse.last = max(reuse.last, last.get(id(symbol), at))
-                    self._roots[id(symbol)] = reuse
-                    reuse = None
-                else:
-                    self._roots[id(symbol)] = Buffer(nbytes, at, last.get(id(symbol), at))
-                    buffers.append(self._roots[id(symbol)])
-            scratch = [Buffer(shadow(s).nbytes, at, at) for s in step.op.scratch(*self._specs(step))]
-            self._scratch.append(scratch)
-            buffers.extend(scratch)
-        self.memory = aligned(place(buffers))
-        self.nbytes = self.memory.nbytes + sum(a.nbytes for a in self.inputs)
-
-    def _specs(self, step: Step) -> list[Spec]:
-        return [spec_of(self._shadows[id(x)]) for x in step.node.inputs]
-
-    def _takes_over(self, step: Step, at: int, last: dict[int, int], alias: dict[int, int]) -> Buffer | None:
-        """The buffer of an input that dies here and that the op may overwrite."""
-        for i in step.op.overwrites:
-            value = step.node.inputs[i]
-            root = self._roots.get(id(value))
-            others = [x for j, x in enumerate(step.node.inputs) if j != i]
-            shared = any(alias.get(id(x), id(x)) == id(value) for x in others)
-            shape = self._shadows[id(value)].shape
-            if root is not None and root.last == at == last.get(id(value)) and not shared and shape == step.shape:
-                return root
-        return None
-
-    def _bind(self, body: Sequence[Step]) -> tuple[list[Callable[[], Any]], dict[int, Node]]:
-        """Makes the calls, each with its arrays."""
-        calls: list[Callable[[], Any]] = []
-        owners: dict[int, Node] = {}
-        for step, scratch in zip(body, self._scratch, strict=True):
+    def _bind(self, number: int, chain: Chain, layout: Layout) -> None:
+        """Makes the calls of a chain, each with its arrays."""
+        bound = []
+        for step in chain.steps:
             ins = [self._array(x) for x in step.node.inputs]
-            first = step.node.outputs[0]
             if self._is_alias(step):
-                self._arrays[id(first)] = step.op.forward(ins[0])
-                continue
-            outs = []
-            for symbol, spec in zip(step.node.outputs, step.specs, strict=True):
-                outs.append(self._roots[id(symbol)].array(self.memory, spec.numbers, spec.dtype))
-                self._arrays[id(symbol)] = outs[-1]
-            buffers = tuple(
-                b.array(self.memory, s.numbers, s.dtype)
-                for b, s in zip(scratch, step.op.scratch(*self._specs(step)), strict=True)
-            )
-            call = step.op.prepare(ins, outs[0] if len(outs) == 1 else tuple(outs), buffers)
-            calls.append(call)
-            owners[id(call)] = step.node
-        return calls, owners
+                self._arrays[id(step.node.outputs[0])] = step.op.forward(ins[0])
+            outs = [] if self._is_alias(step) else self._outputs(step, layout)
+            bound.append(Bound(step, ins, outs))
+        if chain.parts > 1:
+            pieces = [self._piece(number, place, chain, bound, layout) for place in range(len(chain.ranges()))]
+            self._add(partial(together, pieces), chain.steps[-1].node)
+            return
+        for place, (step, ins, outs) in enumerate(bound):
+            if outs:
+                scratch = layout.scratch_of_step(number, place, step.op.scratch(*map(spec_of, ins)))
+                for stage in step.op.stages(ins, _given(outs), scratch):
+                    self._add(stage[0] if len(stage) == 1 else partial(together, stage), step.node)
+
+    def _outputs(self, step: Step, layout: Layout) -> list[Array]:
+        outs = []
+        for symbol, spec in zip(step.node.outputs, step.specs, strict=True):
+            outs.append(layout.buffers[id(symbol)].array(layout.memory, spec.numbers, spec.dtype))
+            self._arrays[id(symbol)] = outs[-1]
+        return outs
+
+    @staticmethod
+    def _piece(number: int, place: int, chain: Chain, bound: Sequence[Bound], layout: Layout) -> Callable[[], Any]:
+        """All steps of a chain for some rows."""
+        rows = chain.ranges()[place]
+        calls = []
+        for (step, ins, outs), cut in zip(bound, chain.cut, strict=True):
+            if outs:
+                some = cut_inputs(cut, ins, rows)
+                scratch = layout.scratch(number, place, step.op.scratch(*map(spec_of, some)))
+                calls.append(step.op.prepare(some, _given([o[rows] for o in outs]), scratch))
+        return partial(in_order, calls)
+
+    def _add(self, call: Callable[[], Any], node: Node) -> None:
+        self._body.append(call)
+        self._owners[id(call)] = node
 
     def _array(self, value: Any) -> Array:
         if id(value) in self._arrays:
@@ -174,6 +165,11 @@ class Plan:
             node = self._owners.get(id(call))
             raise located(error, node.place if node else "") from None
         return results
+
+
+def _given(outs: list[Array]) -> Any:
+    """One output alone, several as a tuple: what `forward` takes."""
+    return outs[0] if len(outs) == 1 else tuple(outs)
 
 
 def _constant(value: Any) -> Array:

@@ -43,15 +43,15 @@ FORMS: tuple[tuple[tuple[int, ...], tuple[int, ...], int, str, int, int], ...] =
 
 
 def _peak(op: Op, *arrays: np.ndarray) -> int:
-    """How many bytes a call allocates at once, beside the buffers that a plan hands it."""
+    """How many bytes the bound call allocates at once, beside the buffers that a plan hands it."""
     specs = [spec_of(a) for a in arrays]
     scratch = tuple(np.empty(s.numbers, s.dtype) for s in op.scratch(*specs))
     made = op.infer(*specs)
-    given: dict[str, Any] = {"out": np.empty(made.numbers, made.dtype), **({"scratch": scratch} if scratch else {})}
-    op.forward(*arrays, **given)
+    call = op.prepare(arrays, np.empty(made.numbers, made.dtype), scratch)
+    call()
     tracemalloc.start()
     try:
-        op.forward(*arrays, **given)
+        call()
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -12,7 +12,7 @@ from graphkit import ops
 from graphkit.core.errors import ArgumentError, DtypeError, ShapeError
 from graphkit.core.op import apply, infer_all, spec_of
 from graphkit.core.spec import Spec
-from graphkit.ops.shape import Slice
+from graphkit.ops.slices import Slice
 from tests.ops import harness
 from tests.ops.cases import CASES, ONES, OTHERS, SIZES, Case
 

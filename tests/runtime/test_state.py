@@ -13,10 +13,10 @@ from graphkit import ops
 from graphkit.core.context import changed
 from graphkit.core.dimension import Dimension
 from graphkit.core.errors import RangeError, ShapeError
+from graphkit.core.pieces import ELEMENTS as PIECE
 from graphkit.core.spec import Spec
 from graphkit.graph.trace import run as trace
 from graphkit.runtime import Plan
-from graphkit.runtime.commit import PIECE
 from tests.runtime.test_plan import ROW, planned
 
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from graphkit import ops
 from graphkit.core.op import apply, spec_of
-from graphkit.ops.shape import BroadcastTo, Concat, Flip, Reshape, SizeOf, Slice, Transpose, Unslice
+from graphkit.ops.shape import BroadcastTo, Reshape, SizeOf, Transpose
+from graphkit.ops.slices import Concat, Flip, Slice, Unslice
 from tests.ops.cases.case import INTEGER, Case, booleans, integers, normal
 
 _SIZES = "a size is a whole number, which has no gradient"
