@@ -81,6 +81,12 @@ class Operators(Value):
     def __rmatmul__(self, other: Any) -> Any:
         return matmul(other, self)
 
+    def __mod__(self, other: Any) -> Any:
+        return e.mod(self, other)
+
+    def __rmod__(self, other: Any) -> Any:
+        return e.mod(other, self)
+
     def __neg__(self) -> Any:
         return e.negative(self)
 
