@@ -17,8 +17,8 @@ from graphkit.core.errors import ArgumentError, ShapeError
 from graphkit.core.op import Op, spec_of
 from graphkit.export.convert import convert
 from graphkit.ops import correlate, im2col, pool
-from graphkit.ops.conv import Conv, ConvInputGradient, ConvWeightGradient
-from graphkit.ops.pool import AveragePool, AveragePoolGradient, MaxPool, MaxPoolGradient, MaxPoolPick
+from graphkit.ops.conv import Conv, ConvInputGradient, Convolving, ConvWeightGradient
+from graphkit.ops.pool import AveragePool, AveragePoolGradient, MaxPool, MaxPoolGradient, MaxPoolPick, Pooling
 from tests.ops import harness
 from tests.ops.cases import OTHERS
 from tests.ops.cases.conv import CASES as CONVS
@@ -99,6 +99,29 @@ def test_blocks_of_any_size_give_the_same(case: Any, monkeypatch: pytest.MonkeyP
             for g, w in zip(got, wanted, strict=True):
                 harness.close(g, w, 1e-13, str(op))
     correlate.convolution.cache_clear()
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("case", [*CONVS, *POOLS], ids=lambda c: c.name)
+def test_a_bound_call_reads_its_arrays_anew_and_finds_scratch_as_it_is(case: Any, turned: bool) -> None:
+    """As in a plan: other numbers at each run, in memory that other ops wrote over; also where inputs are views."""
+    for op, ins, outs in harness.calls(case, OTHERS, "float64"):
+        if not isinstance(op, Convolving | Pooling):
+            continue
+        arrays = [np.full(np.shape(a)[::-1], np.nan).T if turned else np.full(np.shape(a), np.nan) for a in ins]
+        scratch = tuple(np.empty(s.numbers, s.dtype) for s in op.scratch(*map(spec_of, arrays)))
+        made = np.empty(np.asarray(outs[0]).shape)
+        call = op.prepare(arrays, made, scratch)
+        for _ in range(2):
+            for array, given in zip(arrays, ins, strict=True):
+                array[...] = given
+            for buffer in scratch:
+                buffer.fill(True if buffer.dtype == bool else np.nan)
+            made.fill(np.nan)
+            call()
+            harness.close(made, np.asarray(outs[0]), 1e-13, str(op))
+            for array in arrays:
+                array.fill(np.nan)
 
 
 def test_weights_are_initializers() -> None:
