@@ -183,7 +183,8 @@ class _Bound:
         self.indices = arrays[id(update.sums[0].node.inputs[1])]
         spec = update.sums[0].specs[0]
         self.row, self.most = spec.numbers[1:], min(self.indices.size, spec.numbers[0])
-        self.slices = [arrays[id(s.node.inputs[0])].reshape(self.indices.size, *self.row) for s in update.sums]
+        self.given = [arrays[id(s.node.inputs[0])] for s in update.sums]
+        self.slices = [np.empty(a.shape, a.dtype) if not a.flags.c_contiguous else a for a in self.given]
         self.width = math.prod(self.row)
         self.scratch = [np.empty((self.indices.size, *self.row), spec.dtype) for _ in update.sums]
         self.made = {id(s.node.outputs[0]): self._rows(s.specs[0].dtype) for s in (*update.sums, *update.steps)}
@@ -202,9 +203,13 @@ class _Bound:
     def __call__(self) -> None:
         found = ranking(self.indices)
         count = len(found.rows)
+        for given, slices in zip(self.given, self.slices, strict=True):
+            if slices is not given:
+                np.copyto(slices, given)
+        flat = [s.reshape(self.indices.size, *self.row) for s in self.slices]
         sums = [
             partial(add_up, given, found, self.made[id(step.node.outputs[0])][:count], scratch)
-            for step, given, scratch in zip(self.update.sums, self.slices, self.scratch, strict=True)
+            for step, given, scratch in zip(self.update.sums, flat, self.scratch, strict=True)
         ]
         parts = [partial(self._part, found.rows, cut) for cut in ranges(count, -(-count // CHUNK))]
         for stage in (sums, parts):

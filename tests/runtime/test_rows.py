@@ -129,6 +129,28 @@ def test_a_table_looked_up_twice_is_updated_dense() -> None:
         np.testing.assert_array_equal(state(compiled)[path], array, err_msg=path)
 
 
+@pytest.mark.parametrize("axis", [1, 2])
+def test_cotangents_that_are_views_are_read_anew_at_each_step(axis: int) -> None:
+    """Two tables joined: the cotangent of each is a part of one array, which lies in no piece."""
+    found = []
+    for eagerly in (False, True):
+        utils.set_random_seed(4)
+        utils.clear_session()
+        a, b = Input((3,), dtype="int64", name="a"), Input((3,), dtype="int64", name="b")
+        x = layers.Concatenate(axis)(
+            [layers.Embedding(WORDS, 5, name="one")(a), layers.Embedding(43, 5, name="two")(b)]
+        )
+        model = Model([a, b], layers.Dense(2)(layers.Flatten()(x)))
+        model.compile(optimizers.SGD(0.1), "mse", run_eagerly=eagerly)
+        for number in range(4):
+            rng = np.random.default_rng(number)
+            data = {"a": rng.integers(0, WORDS, (7, 3)), "b": rng.integers(0, 43, (7, 3))}
+            model.train_on_batch(data, rng.normal(size=(7, 2)))
+        found.append(model.get_weights())
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_a_table_that_is_not_finite_elsewhere_stays_so() -> None:
     """A row with an infinity that is not looked up is left alone, and says nothing about the others."""
     first = RNG.normal(size=(WORDS, WIDTH)).astype("float32")
