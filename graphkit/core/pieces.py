@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from graphkit.core.dtypes import Array
@@ -40,6 +41,11 @@ def ranges(size: int, parts: int) -> list[slice]:
 def lined_up(out: Array, ins: Sequence[Array]) -> tuple[bool, ...]:
     """Which inputs have the rows of the output; the others are the same for each row."""
     return tuple(a.ndim == out.ndim > 0 and a.shape[0] == out.shape[0] for a in ins)
+
+
+def at_once(stages: Stages) -> Call:
+    """All pieces of all stages one after the other."""
+    return partial(in_order, [call for stage in stages for call in stage])
 
 
 def in_order(calls: Sequence[Call]) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from graphkit.core.context import changed, recording
 from graphkit.core.dtypes import is_float
 from graphkit.core.op import Op, Value, apply, spec_of
+from graphkit.core.pieces import Stages, at_once
 
 GRADIENT = "gradient"
 
@@ -182,11 +183,11 @@ class Fused(Op):
         """Fills `out`, one array for each float input."""
         raise NotImplementedError(f"{self.name}.backward")
 
-    def prepare_backward(
+    def backward_stages(
         self, gs: Sequence[Any], ins: Sequence[Any], outs: Sequence[Any], out: Any, scratch: Any
-    ) -> Callable[[], Any]:
-        """A call of `backward` bound to its arrays; a kernel may make its views here, once."""
-        return partial(self.backward, gs, ins, outs, out, scratch)
+    ) -> Stages:
+        """Calls of `backward` bound to its arrays, in stages; a kernel may make its views here, once."""
+        return [[partial(self.backward, gs, ins, outs, out, scratch)]]
 
     def backward_scratch(self, *specs: Any) -> tuple[Any, ...]:
         """Buffers `backward` needs while it runs."""
@@ -234,11 +235,14 @@ class Backward(Op):
             out = tuple(np.empty_like(a, order="C") for a in ins if is_float(a.dtype))
         elif not isinstance(out, tuple):
             out = (out,)
-        self.fused.prepare_backward(gs, ins, outs, out, scratch)()
+        at_once(self.fused.backward_stages(gs, ins, outs, out, scratch))()
         return out if len(out) > 1 else out[0]
 
+    def stages(self, ins: Sequence[Any], out: Any, scratch: tuple[Any, ...]) -> Stages:
+        return self.fused.backward_stages(*self._split(ins), out if isinstance(out, tuple) else (out,), scratch)
+
     def prepare(self, ins: Sequence[Any], out: Any, scratch: tuple[Any, ...]) -> Callable[[], Any]:
-        return self.fused.prepare_backward(*self._split(ins), out if isinstance(out, tuple) else (out,), scratch)
+        return at_once(self.stages(ins, out, scratch))
 
     def _formula(self, *values: Any) -> Any:
         """The same cotangents from `expand`: what this kernel's gradient and ONNX form are taken from."""

@@ -15,7 +15,7 @@ from graphkit.core.dimension import Size
 from graphkit.core.dtypes import Array
 from graphkit.core.errors import ShapeError
 from graphkit.core.op import Builder, Op, Value, apply, spec_of
-from graphkit.core.pieces import Call, Stages, in_order
+from graphkit.core.pieces import Call, Stages, at_once, in_order
 from graphkit.core.spec import Sizes, Spec, fits, show
 from graphkit.ops.conv_onnx import lower_conv, lower_input_gradient, lower_weight_gradient
 from graphkit.ops.convert import promote_float
@@ -28,7 +28,7 @@ class Staged(Op):
     """An op whose kernel is what `stages` gives, also where it runs at once."""
 
     def prepare(self, ins: Sequence[Array], out: Any, scratch: tuple[Array, ...]) -> Call:
-        return partial(in_order, [call for stage in self.stages(ins, out, scratch) for call in stage])
+        return at_once(self.stages(ins, out, scratch))
 
     def forward(self, *ins: Array, out: Any = None, scratch: Any = ()) -> Any:
         if out is None:

@@ -7,11 +7,13 @@ that one tanh serves all four gates: sigmoid(z) = (1 + tanh(z / 2)) / 2.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from graphkit.core.dtypes import Array
+from graphkit.core.pieces import WORTH, Call, Stages, ranges
 
 
 class Forward:
@@ -32,12 +34,21 @@ class Forward:
             for t, a in enumerate(self.gates)
         ]  # fmt: skip
 
-    def __call__(self) -> None:
+    def stages(self) -> Stages:
+        """The input's part of all steps, in pieces; then step by step."""
+        pieces: list[Call] = [partial(self._inputs, cut) for cut in cuts(self.gates)]
+        return [[self._pack], pieces, [self._recur]]
+
+    def _pack(self) -> None:
         for packed, weight, sigmoids, units in self.packs:
             pack(packed, weight, units)
             np.multiply(sigmoids, 0.5, out=sigmoids)
-        np.matmul(self.w, self.inputs, out=self.gates)
-        np.add(self.gates, self.b, out=self.gates)
+
+    def _inputs(self, cut: slice) -> None:
+        np.matmul(self.w, self.inputs[cut], out=self.gates[cut])
+        np.add(self.gates[cut], self.b, out=self.gates[cut])
+
+    def _recur(self) -> None:
         np.copyto(self.hidden[0], self.h.T)
         np.copyto(self.cells[0], self.c.T)
         dead = None if self.mask is None else np.logical_not(self.mask.T)[:, None, :]
@@ -85,9 +96,15 @@ class Backward:
         self.blocks = [self.gates[:, k * units : (k + 1) * units] for k in sizes]
         self.factors = [self.dz[:, k * units : (k + 1) * units] for k in sizes]
 
-    def __call__(self) -> None:
-        dead = None if self.mask is None else np.logical_not(self.mask.T)[:, None, :]
-        self._prepare(dead)
+    def stages(self) -> Stages:
+        """Slopes of all steps, in pieces; then step by step backwards; then one product for each weight."""
+        steps = cuts(self.dz)
+        prepared: list[Call] = [partial(self._prepare, cut) for cut in steps]
+        turned: list[Call] = [partial(self._turn, cut) for cut in steps]
+        return [prepared, [self._recur], turned, [self._dx, self._weights]]
+
+    def _recur(self) -> None:
+        dead = self._dead(slice(None))
         pack(self.w, self.kernel.T, self.units)
         pack(self.u, self.recurrent.T, self.units)
         (dh, dh_next), dc, product, back = self.dh, self.dc, self.product, self.u.T
@@ -108,44 +125,58 @@ class Backward:
             dh, dh_next = dh_next, dh
         np.copyto(self.out[4], dh.T)
         np.copyto(self.out[5], dc.T)
-        self._weights()
 
-    def _prepare(self, dead: Array | None) -> None:
-        """For the whole sequence: what dh and dc are multiplied with to give the gates' cotangents."""
-        o, i, f, g = self.blocks
-        d_o, d_i, d_f, d_g = self.factors
-        sigmoids, made = self.gates[:, : 3 * self.units], self.dz[:, : 3 * self.units]
+    def _dead(self, cut: slice) -> Array | None:
+        """Where a step is left out, (t, 1, b); None without a mask."""
+        return None if self.mask is None else np.logical_not(self.mask.T[cut])[:, None, :]
+
+    def _prepare(self, cut: slice) -> None:
+        """For some steps: what dh and dc are multiplied with to give the gates' cotangents."""
+        dead, squashed, q = self._dead(cut), self.squashed[cut], self.q[cut]
+        o, i, f, g = (block[cut] for block in self.blocks)
+        d_o, d_i, d_f, d_g = (factor[cut] for factor in self.factors)
+        sigmoids, made = self.gates[cut, : 3 * self.units], self.dz[cut, : 3 * self.units]
         np.subtract(1.0, sigmoids, out=made)
         np.multiply(made, sigmoids, out=made)
-        np.multiply(d_o, self.squashed, out=d_o)
+        np.multiply(d_o, squashed, out=d_o)
         np.multiply(d_i, g, out=d_i)
-        np.multiply(d_f, self.cells[:-1], out=d_f)
+        np.multiply(d_f, self.cells[:-1][cut], out=d_f)
         np.multiply(g, g, out=d_g)
         np.subtract(1.0, d_g, out=d_g)
         np.multiply(d_g, i, out=d_g)
-        np.multiply(self.squashed, self.squashed, out=self.q)
-        np.subtract(1.0, self.q, out=self.q)
-        np.multiply(self.q, o, out=self.q)
-        np.copyto(self.carry, f)
+        np.multiply(squashed, squashed, out=q)
+        np.subtract(1.0, q, out=q)
+        np.multiply(q, o, out=q)
+        np.copyto(self.carry[cut], f)
         if dead is not None:
-            np.copyto(self.dz, 0.0, where=dead)
-            np.copyto(self.q, 0.0, where=dead)
-            np.copyto(self.carry, 1.0, where=dead)
+            np.copyto(self.dz[cut], 0.0, where=dead)
+            np.copyto(q, 0.0, where=dead)
+            np.copyto(self.carry[cut], 1.0, where=dead)
+
+    def _turn(self, cut: slice) -> None:
+        """Some steps with the axes in the order that the products want."""
+        np.copyto(self.flat[:, cut], self.dz[cut].transpose(1, 0, 2))
+        np.copyto(self.rows[cut], self.x.transpose(1, 0, 2)[cut])
+        np.copyto(self.states[cut], self.hidden[:-1][cut].transpose(0, 2, 1))
+
+    def _dx(self) -> None:
+        np.matmul(self.columns.T, self.w, out=self.dx_rows.reshape(-1, self.x.shape[2]))
+        np.copyto(self.out[0], self.dx_rows.transpose(1, 0, 2))
 
     def _weights(self) -> None:
         """One product for each weight, over all steps and rows at once."""
-        dx, dkernel, drecurrent, dbias = self.out[:4]
+        dkernel, drecurrent, dbias = self.out[1:4]
         units, features, columns = self.units, self.x.shape[2], self.columns
-        np.copyto(self.flat, self.dz.transpose(1, 0, 2))
-        np.copyto(self.rows, self.x.transpose(1, 0, 2))
-        np.copyto(self.states, self.hidden[:-1].transpose(0, 2, 1))
-        np.matmul(columns.T, self.w, out=self.dx_rows.reshape(-1, features))
-        np.copyto(dx, self.dx_rows.transpose(1, 0, 2))
         np.matmul(columns, self.rows.reshape(-1, features), out=self.dw)
         unpack(dkernel.T, self.dw, units)
         np.matmul(columns, self.states.reshape(-1, units), out=self.u)
         unpack(drecurrent.T, self.u, units)
         unpack(dbias, columns.sum(axis=1), units)
+
+
+def cuts(sequence: Array) -> list[slice]:
+    """The steps of (time, ...) in pieces that are worth a second thread."""
+    return ranges(len(sequence), 2 if sequence.size >= WORTH // 2 else 1)
 
 
 def pack(out: Array, weight: Array, units: int) -> None:

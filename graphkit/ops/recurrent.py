@@ -10,6 +10,7 @@ import numpy as np
 from graphkit.core.dtypes import Array
 from graphkit.core.errors import ShapeError
 from graphkit.core.op import Builder, Op, Value, apply, spec_of
+from graphkit.core.pieces import Stages, at_once
 from graphkit.core.reverse import Fused
 from graphkit.core.spec import Sizes, Spec, show
 from graphkit.ops import lstm_kernel
@@ -126,8 +127,11 @@ class LSTM(Recurrence):
         dims = [(4 * units, x.dims[2]), (4 * units, units), (4 * units, 1), (4 * units, x.dims[0]), (units, x.dims[0])]
         return tuple(x.with_dims(d) for d in dims)
 
+    def stages(self, ins: Sequence[Array], out: Any, scratch: tuple[Array, ...]) -> Stages:
+        return lstm_kernel.Forward(ins, out, scratch, self.sequences, self.masked).stages()
+
     def prepare(self, ins: Sequence[Array], out: Any, scratch: tuple[Array, ...]) -> Callable[[], Any]:
-        return lstm_kernel.Forward(ins, out, scratch, self.sequences, self.masked)
+        return at_once(self.stages(ins, out, scratch))
 
     def forward(self, *arrays: Array, out: Any = None, scratch: Any = None) -> Any:
         out = self.made(arrays, out)
@@ -144,8 +148,8 @@ class LSTM(Recurrence):
         ]  # fmt: skip
         return tuple(x.with_dims(d) for d in dims)
 
-    def prepare_backward(self, gs: Any, ins: Any, outs: Any, out: Any, scratch: Any) -> Callable[[], Any]:
-        return lstm_kernel.Backward(gs, ins, outs, out, scratch, self.sequences, self.masked)
+    def backward_stages(self, gs: Any, ins: Any, outs: Any, out: Any, scratch: Any) -> Stages:
+        return lstm_kernel.Backward(gs, ins, outs, out, scratch, self.sequences, self.masked).stages()
 
     def cell(self) -> Cell:
         return lstm_cell()
