@@ -58,7 +58,7 @@ class _Pool:
         self.lock = threading.Lock()
 
     def run(self, pieces: Sequence[Piece]) -> None:
-        if self.threads == 1:
+        if self.threads == 1 or len(pieces) < 2:
             for piece in pieces:
                 piece()
             return
