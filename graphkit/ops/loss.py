@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ import numpy as np
 from graphkit.core.dtypes import Array, is_float
 from graphkit.core.errors import RangeError, ShapeError
 from graphkit.core.op import Builder, Op, Value, apply, spec_of
+from graphkit.core.pieces import Stages, count, ranges
+from graphkit.core.reverse import Fused
 from graphkit.core.spec import Spec, axis_of, broadcast, show
 from graphkit.ops.compare import greater_equal, not_equal
 from graphkit.ops.convert import as_float, as_value, cast, promote_float
@@ -99,6 +102,64 @@ class SoftmaxCrossentropy(Op):
         b.node("Neg", [b.emit("ReduceSum", product, b.constant([self.axis]), keepdims=1)], outs)
 
 
+class SparseCrossentropy(Fused):
+    """-log_softmax(x)[y] over the last axis, for class numbers y in [0, n).    (b, n), (b,) -> (b,)
+
+    d/dx = softmax(x) - onehot(y). Private: softmax(x).
+    """
+
+    effort = 8
+
+    def infer(self, x: Spec, y: Spec) -> tuple[Spec, ...]:
+        if y.dims != x.dims[:-1] or y.dtype.kind not in "iu":
+            raise ShapeError(
+                f"cross-entropy of {show(x.dims)} takes class numbers {show(x.dims[:-1])}, got {y.dtype} {show(y.dims)}"
+            )
+        return x.with_dims(x.dims[:-1]), x
+
+    def float_inputs(self, n_ins: int) -> int:
+        return 1
+
+    def by_rows(self, out: Array, *ins: Array) -> tuple[bool, ...] | None:
+        return (True, True) if out.ndim else None
+
+    def forward(self, x: Array, y: Array, out: Any = None, scratch: Any = None) -> Any:
+        if out is None:
+            out = tuple(np.empty(s.numbers, s.dtype) for s in self.infer(spec_of(x), spec_of(y)))
+        loss, shares = out
+        rows = (np.arange(y.size), y.reshape(-1))
+        np.subtract(x, x.max(axis=-1, keepdims=True, initial=-np.inf), out=shares)
+        loss[...] = shares.reshape(y.size, x.shape[-1])[rows].reshape(y.shape)
+        total = np.exp(shares, out=shares).sum(axis=-1, keepdims=True)
+        np.divide(shares, total, out=shares)
+        np.subtract(np.log(total)[..., 0], loss, out=loss)
+        return out
+
+    def backward(self, gs: Any, ins: Any, outs: Any, out: Any, scratch: Any) -> None:
+        (g,), y, (dx,) = gs, ins[1], out
+        np.multiply(outs[1], g[..., None], out=dx)
+        dx.reshape(y.size, dx.shape[-1])[np.arange(y.size), y.reshape(-1)] -= g.reshape(-1)
+
+    def backward_stages(self, gs: Any, ins: Any, outs: Any, out: Any, scratch: Any) -> Stages:
+        x, y = ins
+        cuts = ranges(len(x), count(x.size * 2, x.size)) if x.ndim > 1 else []
+        if len(cuts) < 2:
+            return super().backward_stages(gs, ins, outs, out, scratch)
+        return [[
+            partial(self.backward, [gs[0][cut]], (x[cut], y[cut]), (outs[0][cut], outs[1][cut]), (out[0][cut],), ())
+            for cut in cuts
+        ]]  # fmt: skip
+
+    def expand(self, *ins: Any) -> Any:
+        x, y = ins
+        classes = spec_of(x).dims[-1]
+        assert isinstance(classes, int)
+        return -sum(where(one_hot(y, classes, "bool"), log_softmax(x), 0.0), -1)
+
+    def lower(self, b: Builder, ins: Sequence[str], outs: Sequence[str]) -> None:
+        b.inline(self.expand, ins, outs[:1])
+
+
 # functions
 
 
@@ -163,8 +224,10 @@ def sparse_categorical_crossentropy(
     logits = p if from_logits else log(clipped(p))
     if axis != spec_of(p).rank - 1:
         logits = transpose(logits, [*(a for a in range(spec_of(p).rank) if a != axis), axis])
-    losses = -sum(where(one_hot(labels, classes, "bool"), log_softmax(logits), 0.0), -1)
-    return losses if ignore_class is None else where(not_equal(labels, ignore_class), losses, 0.0)
+    if ignore_class is None:
+        return apply(SparseCrossentropy(), logits, labels)
+    counted = not_equal(labels, ignore_class)
+    return where(counted, apply(SparseCrossentropy(), logits, where(counted, labels, 0)), 0.0)
 
 
-FAMILY: Sequence[type[Op]] = (CheckLabels, SoftmaxCrossentropy)
+FAMILY: Sequence[type[Op]] = (CheckLabels, SoftmaxCrossentropy, SparseCrossentropy)

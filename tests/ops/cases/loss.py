@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from graphkit import ops
+from graphkit.core.reverse import Backward
 from graphkit.ops import loss
 from tests.ops.cases.case import INTEGER, STEP, Case, between, each, integers, normal, positive, whole
 
@@ -55,6 +56,10 @@ CASES = (
          (integers(-1, 3, "b", "t"), normal("b", 3, "t")),
          lambda y, x: np.array([[-math.log(_probabilities(x[b, :, t])[k]) if k >= 0 else 0.0 for t, k in enumerate(row)]
                                 for b, row in enumerate(y)]).reshape(y.shape)),
+    Case("SparseCrossentropy", lambda y, x: loss.sparse_categorical_crossentropy(y, x, True),
+         (integers(0, 11, "b", 3), normal("b", 3, 11)),
+         lambda y, x: np.array([[-math.log(_probabilities(x[b, t])[k]) for t, k in enumerate(row)]
+                                for b, row in enumerate(y)]).reshape(y.shape), (loss.SparseCrossentropy, Backward)),
     Case("SoftmaxCrossentropy", _with_targets(-1), (normal("b", 3), normal("b", 3)), _crossentropy,
          (loss.SoftmaxCrossentropy,)),
     Case("SoftmaxCrossentropy/axis", _with_targets(1), (normal("b", 3, "t"), normal("b", 3, "t")),
