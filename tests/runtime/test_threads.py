@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -218,3 +220,30 @@ def test_a_plan_of_chains_gives_what_its_ops_give(seed: int) -> None:
                 buffer[...] = array
             for a, b in zip(plan.run(), want, strict=True):
                 np.testing.assert_array_equal(a, b)
+
+
+FORKED = """
+import os
+import subprocess
+import sys
+import numpy as np
+import graphkit
+from graphkit import layers
+graphkit.set_num_threads(2)
+x = graphkit.Input((509,))
+model = graphkit.Model(x, layers.Dense(1021, "relu")(x))
+data = np.random.default_rng(0).random((1031, 509), np.float32)
+want = model.predict(data, batch_size=1031)
+child = os.fork()
+if child == 0:
+    os._exit(0 if np.array_equal(model.predict(data, batch_size=1031), want) else 3)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+assert np.array_equal(model.predict(data, batch_size=1031), want)
+"""
+
+
+def test_a_forked_process_has_threads_of_its_own() -> None:
+    """A child has none of its parent's threads, and would wait for them forever."""
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORKED]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
