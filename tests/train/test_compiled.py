@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import resource
 import sys
 import tracemalloc
 from collections.abc import Callable
@@ -142,6 +144,22 @@ def test_a_step_makes_no_large_array(made: Any) -> None:
     set_num_threads(threads)
     assert len(peaks) == 18
     assert max(peaks) < 64 * KILOBYTE
+
+
+@pytest.mark.parametrize("made", [digits, tickets, pictures])
+def test_a_step_touches_no_new_page(made: Any) -> None:
+    """Page faults of steps 3 to 20: fewer than 64 kB has pages, in each of them."""
+    model, x, y = made()
+    faults: list[int] = []
+
+    def count() -> None:
+        faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+
+    gc.collect()
+    model.fit(x, y, batch_size=BATCH[made], verbose=0, callbacks=[AtBatch(count, count)])
+    steps = [after - before for before, after in zip(faults[::2], faults[1::2], strict=True)]
+    assert len(steps) == 18
+    assert max(steps) < 64 * KILOBYTE // resource.getpagesize(), steps
 
 
 def test_a_second_length_makes_the_last_trace() -> None:
