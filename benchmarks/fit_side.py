@@ -42,14 +42,14 @@ class FitSide:
         for i in range(steps):
             batch = ({name: a[i * size : (i + 1) * size] for name, a in part.items()} for part in (x, y))
             self.model.reset_metrics()
-            found.append(float(self.model.train_on_batch(*map(_alone, batch), return_dict=True)["loss"]))
+            found.append(float(self.model.train_on_batch(*map(alone, batch), return_dict=True)["loss"]))
         return found
 
     def train(self, x: Arrays, y: Arrays, recorder: Ticked) -> None:
         """`fit`, shuffling, until the recorder has enough."""
         recorder.start()
         self.model.fit(
-            _alone(x), _alone(y), batch_size=self.workload.batch, epochs=10**6, verbose=0, callbacks=[Ticker(recorder)]
+            alone(x), alone(y), batch_size=self.workload.batch, epochs=10**6, verbose=0, callbacks=[Ticker(recorder)]
         )
 
     @staticmethod
@@ -68,7 +68,7 @@ class FitSide:
         raise NotImplementedError
 
 
-def _alone(arrays: Arrays) -> Any:
+def alone(arrays: Arrays) -> Any:
     """One input is given as it is, several by name, none as None."""
     return arrays if len(arrays) > 1 else next(iter(arrays.values()), None)
 

@@ -25,8 +25,8 @@ FLOORS: list[tuple[str, list[str]]] = [
                       "create", "sorting", "statistics"]),
     ("graphkit.graph", ["symbol", "graph", "trace"]),
     ("graphkit.autodiff", ["tape", "check", "custom"]),
-    ("graphkit.runtime", ["arena", "blas", "threads", "lanes", "schedule", "chains", "layout", "rows", "commit", "plan",
-                          "function"]),
+    ("graphkit.runtime", ["arena", "blas", "threads", "peak", "cost", "lanes", "schedule", "chains", "layout", "rows",
+                          "commit", "plan", "timing", "function"]),
     ("graphkit.layers", ["identifiers", "naming", "activations", "initializers", "regularizers", "constraints",
                          "call", "state", "layer", "input", "core", "merging", "products", "activation_layers",
                          "masking", "shaping", "noise", "normalization", "scaling", "categories", "convolution",
@@ -40,12 +40,12 @@ FLOORS: list[tuple[str, list[str]]] = [
                         "feed", "classes", "course", "source", "objective", "trainer", "interrupts", "loop"]),
     ("graphkit.export", ["simplify", "builder", "convert", "verify", "exporter", "runner"]),
     ("graphkit.viz", ["dot", "draw"]),
-    ("graphkit.models", ["functional", "signature", "summary", "plotting", "model", "exporting", "sequential",
-                         "cloning", "config", "structure", "weights", "saving"]),
+    ("graphkit.models", ["functional", "signature", "summary", "plotting", "profile", "profiling", "model",
+                         "exporting", "sequential", "cloning", "config", "structure", "weights", "saving"]),
     ("graphkit.interop", ["keras_file", "keras_weights", "keras_config", "keras"]),
     ("graphkit.facades", ["utils", "random", "activations", "testing", "tf"]),
     ("graphkit.serving", []),
-    ("graphkit.cli", ["main"]),
+    ("graphkit.cli", ["workloads", "bench", "main"]),
 ]  # fmt: skip
 FACADES = {"utils", "random", "activations", "testing", "tf"}
 MAY_NOT_SEE = {("graphkit.runtime", "graphkit.autodiff"), ("graphkit.autodiff", "graphkit.runtime")}

@@ -302,6 +302,18 @@ class Model(Layer):
         """Whether `compile` was called."""
         return self._trainer is not None and not self._trainer.uncompiled
 
+    def profile(
+        self, x: Any, y: Any = None, sample_weight: Any = None, steps: int = 20, training: bool = True,
+        trace: Any = None,
+    ) -> Any:  # fmt: skip
+        """Where the time of a training step on this batch goes, by layer and by op; print the Profile it gives.
+
+        Each call of the compiled step is timed for some steps; weights, optimizer, metrics and random state are put
+        back. training=False: a prediction step, of x alone. trace: a file for Chrome trace events of one step.
+        """
+        profiling = module("graphkit.models.profiling")
+        return profiling.profile_model(self, x, y, sample_weight, steps, training, trace)
+
     # the file
 
     def save(self, path: Any) -> None:

@@ -13,7 +13,7 @@ from graphkit.core.errors import RangeError, ShapeError
 from graphkit.core.op import Builder, Op, Value, apply, spec_of
 from graphkit.core.pieces import Stages, count, ranges
 from graphkit.core.reverse import Fused
-from graphkit.core.spec import Spec, axis_of, broadcast, show
+from graphkit.core.spec import Spec, axis_of, broadcast, fits, show
 from graphkit.ops.compare import greater_equal, not_equal
 from graphkit.ops.convert import as_float, as_value, cast, promote_float
 from graphkit.ops.elementwise import clip, log, where
@@ -111,7 +111,7 @@ class SparseCrossentropy(Fused):
     effort = 8
 
     def infer(self, x: Spec, y: Spec) -> tuple[Spec, ...]:
-        if y.dims != x.dims[:-1] or y.dtype.kind not in "iu":
+        if not fits(y.dims, x.dims[:-1]) or y.dtype.kind not in "iu":
             raise ShapeError(
                 f"cross-entropy of {show(x.dims)} takes class numbers {show(x.dims[:-1])}, got {y.dtype} {show(y.dims)}"
             )

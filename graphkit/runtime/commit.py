@@ -18,7 +18,7 @@ from graphkit.core.pieces import ELEMENTS
 from graphkit.graph.graph import Graph
 from graphkit.runtime.lanes import SHORT, Lanes
 from graphkit.runtime.rows import RowUpdate, bound_update
-from graphkit.runtime.schedule import Group, Step, group
+from graphkit.runtime.schedule import Group, Step, Watch, group, unwatched
 from graphkit.runtime.threads import get_num_threads, together
 
 
@@ -26,8 +26,10 @@ class Commit:
     """Runs the late steps and writes what was assigned: numbers first, then arrays in lanes, then copies."""
 
     def __init__(
-        self, late: Sequence[Step], graph: Graph, arrays: dict[int, Array], updates: Sequence[RowUpdate] = ()
-    ) -> None:
+        self, late: Sequence[Step], graph: Graph, arrays: dict[int, Array], updates: Sequence[RowUpdate] = (),
+        watch: Watch = unwatched,
+    ) -> None:  # fmt: skip
+        self._watch = watch
         self._updates = graph.updates
         self.variables = [variable for variable, _ in graph.updates]
         self.calls: list[Callable[[], Any]] = []
@@ -50,11 +52,12 @@ class Commit:
             self._bind_group(home, written)
         if lanes := self._lanes.pieces():
             self.calls.append(lanes[0] if len(lanes) == 1 else partial(together, lanes))
-        self.calls.extend(bound_update(u, arrays) for u in updates)
+        for u in updates:
+            self.calls.append(watch(bound_update(u, arrays), "RowUpdate", [arrays[id(x)] for x in u.inputs], [], 1))
         for variable, value in graph.updates:
             if id(variable) not in written | rowwise:
                 source = arrays[id(value)] if id(value) in arrays else np.asarray(value)
-                self.calls.append(partial(np.copyto, variable.array, source))
+                self.calls.append(self._copy(variable.array, source))
 
     def _hand_over(self, updates: Sequence[RowUpdate]) -> set[int]:
         """Variables whose rows are written by an update: here only the plain part goes into them."""
@@ -71,7 +74,10 @@ class Commit:
             array = self._arrays.get(id(value))
             if array is not None and any(np.may_share_memory(array, v.array) for v in self.variables):
                 self._arrays[id(value)] = np.empty_like(array)
-                self.calls.append(partial(np.copyto, self._arrays[id(value)], array))
+                self.calls.append(self._copy(self._arrays[id(value)], array))
+
+    def _copy(self, target: Array, source: Array) -> Callable[[], Any]:
+        return self._watch(partial(np.copyto, target, source), "Copy", [source], [target], 1)
 
     def _bind_group(self, home: Group, written: set[int]) -> None:
         """Calls for each piece: temporary results in a lane's buffers, new state in place where that is safe."""
@@ -109,7 +115,7 @@ class Commit:
                     array = array.reshape(()) if array.size == 1 else array.reshape(-1)[piece]
             ins.append(array)
         scratch = tuple(np.empty(s.numbers, s.dtype) for s in step.op.scratch(*map(spec_of, ins)))
-        return step.op.prepare(ins, out, scratch)
+        return self._watch(step.op.prepare(ins, out, scratch), step, ins, [out], 1)
 
     def _may_overwrite(self, home: Group, step: Step, variable: Any) -> bool:
         """Whether no one reads the old value of `variable` once this step has written the new one."""

@@ -24,7 +24,7 @@ from graphkit.runtime.chains import Chain, chains, cut_inputs
 from graphkit.runtime.commit import Commit, uninterrupted
 from graphkit.runtime.layout import Layout
 from graphkit.runtime.rows import row_updates
-from graphkit.runtime.schedule import Step, bound, foldable, late_nodes, shadow
+from graphkit.runtime.schedule import Step, Watch, bound, foldable, late_nodes, shadow, unwatched
 from graphkit.runtime.threads import together
 
 
@@ -37,10 +37,10 @@ class Bound(NamedTuple):
 
 
 class Plan:
-    """Runs a graph for one set of sizes. `inputs` are the arrays to fill before `run`."""
+    """Runs a graph for one set of sizes. `inputs` are the arrays to fill before `run`; `watch` sees each call made."""
 
-    def __init__(self, graph: Graph, sizes: Mapping[str, int]) -> None:
-        self.graph = graph
+    def __init__(self, graph: Graph, sizes: Mapping[str, int], watch: Watch = unwatched) -> None:
+        self.graph, self._watch = graph, watch
         self._shadows: dict[int, Array] = {}
         self._constants: dict[int, Array] = {}
         self.inputs = [shadow(s.spec.concrete(sizes)) for s in graph.inputs]
@@ -63,7 +63,7 @@ class Plan:
             self._bind(number, chain, layout)
         self.memory = layout.memory
         self.nbytes = self.memory.nbytes + sum(a.nbytes for a in self.inputs)
-        self._commit = Commit([s for s in steps if id(s.node) in late - apart], graph, self._arrays, updates)
+        self._commit = Commit([s for s in steps if id(s.node) in late - apart], graph, self._arrays, updates, watch)
         self._shadows.clear()
         self.outputs = [self._array(o) for o in graph.outputs]
 
@@ -117,8 +117,10 @@ class Plan:
         for place, (step, ins, outs) in enumerate(bound):
             if outs:
                 scratch = layout.scratch_of_step(number, place, step.op.scratch(*map(spec_of, ins)))
-                for stage in step.op.stages(ins, _given(outs), scratch):
-                    self._add(stage[0] if len(stage) == 1 else partial(together, stage), step.node)
+                stages = step.op.stages(ins, _given(outs), scratch)
+                for stage in stages:
+                    calls = [self._watch(c, step, ins, outs, sum(map(len, stages))) for c in stage]
+                    self._add(calls[0] if len(calls) == 1 else partial(together, calls), step.node)
 
     def _outputs(self, step: Step, layout: Layout) -> list[Array]:
         outs = []
@@ -127,16 +129,17 @@ class Plan:
             self._arrays[id(symbol)] = outs[-1]
         return outs
 
-    @staticmethod
-    def _piece(number: int, place: int, chain: Chain, bound: Sequence[Bound], layout: Layout) -> Callable[[], Any]:
+    def _piece(
+        self, number: int, place: int, chain: Chain, bound: Sequence[Bound], layout: Layout
+    ) -> Callable[[], Any]:
         """All steps of a chain for some rows."""
         rows = chain.ranges()[place]
         calls = []
         for (step, ins, outs), cut in zip(bound, chain.cut, strict=True):
             if outs:
-                some = cut_inputs(cut, ins, rows)
+                some, made = cut_inputs(cut, ins, rows), [o[rows] for o in outs]
                 scratch = layout.scratch(number, place, step.op.scratch(*map(spec_of, some)))
-                calls.append(step.op.prepare(some, _given([o[rows] for o in outs]), scratch))
+                calls.append(self._watch(step.op.prepare(some, _given(made), scratch), step, some, made, 1))
         return partial(in_order, calls)
 
     def _add(self, call: Callable[[], Any], node: Node) -> None:

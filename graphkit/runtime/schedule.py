@@ -6,7 +6,7 @@ one block, in groups of one shape, so that the new state is written over the old
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from graphkit.core.dtypes import Array
 from graphkit.core.op import Op, infer_all
+from graphkit.core.pieces import Call
 from graphkit.core.spec import Spec
 from graphkit.graph.symbol import Node, Symbol
 
@@ -26,6 +27,16 @@ class Step:
     op: Op
     specs: tuple[Spec, ...]
     shape: tuple[int, ...] = ()
+
+
+Watch = Callable[[Call, Step | str, Sequence[Array], Sequence[Array], int], Call]
+"""Sees each call of a plan as it is made, and gives what stands for it: (call, its step or what it does, the arrays it
+reads, those it fills, how many calls share them)."""
+
+
+def unwatched(call: Call, step: Step | str, ins: Sequence[Array], outs: Sequence[Array], parts: int) -> Call:
+    """The call itself."""
+    return call
 
 
 @dataclass
