@@ -40,7 +40,7 @@ FLOORS: list[tuple[str, list[str]]] = [
                         "feed", "classes", "course", "source", "objective", "trainer", "interrupts", "loop"]),
     ("graphkit.export", ["simplify", "builder", "convert", "verify", "exporter", "runner"]),
     ("graphkit.viz", ["dot", "draw"]),
-    ("graphkit.models", ["functional", "signature", "summary", "plotting", "profile", "profiling", "model",
+    ("graphkit.models", ["direct", "functional", "signature", "summary", "plotting", "profile", "profiling", "model",
                          "exporting", "sequential", "cloning", "config", "structure", "weights", "saving"]),
     ("graphkit.interop", ["keras_file", "keras_weights", "keras_config", "keras"]),
     ("graphkit.facades", ["utils", "random", "activations", "testing", "tf"]),

@@ -14,6 +14,7 @@ from graphkit.layers.input import Input
 from graphkit.layers.layer import Layer
 from graphkit.layers.naming import unique_name
 from graphkit.layers.state import unique
+from graphkit.models.direct import Direct
 from graphkit.models.functional import Functional
 from graphkit.models.plotting import model_svg
 from graphkit.models.signature import Signature, spread
@@ -36,6 +37,7 @@ class Model(Layer):
         super().__init__(name=name or (None if inputs is None else _functional_name(type(self))), **kwargs)
         self.functional: Functional | None = None
         self._signature = Signature()
+        self._direct = Direct(self)
         self._trainer: Trainer | None = None
         self.stop_training = False
         self.history: History | None = None
@@ -48,7 +50,11 @@ class Model(Layer):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The outputs for values of the inputs. A dict or list is spread over the arguments of a subclass's `call`."""
         if self.functional is not None:
-            return super().__call__(*args, **kwargs)
+            found = self._direct(args[0]) if len(args) == 1 and not kwargs else None
+            if found is None:
+                found = super().__call__(*args, **kwargs)
+                self._direct.learn(found)
+            return found
         args, kwargs = spread(self.call, args, kwargs)
         result = super().__call__(*args, **kwargs)
         if self.functional is None and not current().stack:
