@@ -53,18 +53,19 @@ class Forward:
         np.copyto(self.cells[0], self.c.T)
         dead = None if self.mask is None else np.logical_not(self.mask.T)[:, None, :]
         u, z, product = self.u, self.z, self.product
-        matmul, add, multiply, tanh = np.matmul, np.add, np.multiply, np.tanh
+        # By position, and with a scalar of the arrays' dtype: keywords and Python's floats cost a fifth of a small step.
+        dot, add, multiply, tanh, half = np.dot, np.add, np.multiply, np.tanh, np.array(0.5, z.dtype)
         for t, (h, a, s, o, i, f, g, c_old, c, squashed, h_new) in enumerate(self.steps):
-            matmul(u, h, out=z)
-            add(a, z, out=a)
-            tanh(a, out=a)
-            multiply(s, 0.5, out=s)
-            add(s, 0.5, out=s)
-            multiply(f, c_old, out=c)
-            multiply(i, g, out=product)
-            add(c, product, out=c)
-            tanh(c, out=squashed)
-            multiply(o, squashed, out=h_new)
+            dot(u, h, z)
+            add(a, z, a)
+            tanh(a, a)
+            multiply(s, half, s)
+            add(s, half, s)
+            multiply(f, c_old, c)
+            multiply(i, g, product)
+            add(c, product, c)
+            tanh(c, squashed)
+            multiply(o, squashed, h_new)
             if dead is not None:
                 np.copyto(c, c_old, where=dead[t])
                 np.copyto(h_new, h, where=dead[t])
@@ -110,16 +111,16 @@ class Backward:
         (dh, dh_next), dc, product, back = self.dh, self.dc, self.product, self.u.T
         np.copyto(dh, self.gs[-2].T)
         np.copyto(dc, self.gs[-1].T)
-        matmul, add, multiply = np.matmul, np.add, np.multiply
+        dot, add, multiply = np.dot, np.add, np.multiply
         for g, q, d, d_o, d_cell, carry, t in self.steps:
             if g is not None:
-                add(dh, g, out=dh)
-            multiply(dh, q, out=product)
-            add(dc, product, out=dc)
-            multiply(d_o, dh, out=d_o)
-            multiply(d_cell, dc, out=d_cell)
-            multiply(dc, carry, out=dc)
-            matmul(back, d, out=dh_next)
+                add(dh, g, dh)
+            multiply(dh, q, product)
+            add(dc, product, dc)
+            multiply(d_o, dh, d_o)
+            multiply(d_cell, dc, d_cell)
+            multiply(dc, carry, dc)
+            dot(back, d, dh_next)
             if dead is not None:
                 add(dh_next, dh, out=dh_next, where=dead[t])
             dh, dh_next = dh_next, dh
