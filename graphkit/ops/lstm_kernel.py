@@ -53,7 +53,7 @@ class Forward:
         np.copyto(self.cells[0], self.c.T)
         dead = None if self.mask is None else np.logical_not(self.mask.T)[:, None, :]
         u, z, product = self.u, self.z, self.product
-        # By position, and with a scalar of the arrays' dtype: keywords and Python's floats cost a fifth of a small step.
+        # By position, with a scalar of the arrays' dtype: keywords and Python's floats cost a fifth of a small step.
         dot, add, multiply, tanh, half = np.dot, np.add, np.multiply, np.tanh, np.array(0.5, z.dtype)
         for t, (h, a, s, o, i, f, g, c_old, c, squashed, h_new) in enumerate(self.steps):
             dot(u, h, z)
