@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from graphkit.core.dtypes import Array
 from graphkit.core.errors import ArgumentError, ShapeError
 from graphkit.core.op import Builder, Op, Value, apply, spec_of
+from graphkit.core.pieces import Call, Stages, count, ranges
 from graphkit.core.reverse import Fused
 from graphkit.core.spec import Spec, axis_of, show
 from graphkit.ops.convert import as_float
@@ -77,28 +79,42 @@ class LayerNorm(Fused):
             np.add(result, bias, out=result)
         return out
 
+    def _parts(self, x: Spec) -> list[slice]:
+        """The rows in pieces for the backward kernel."""
+        size = math.prod(x.numbers)
+        return ranges(math.prod(x.numbers[: self.axis]), count(8 * size, size)) or [slice(0, 0)]
+
     def backward_scratch(self, *specs: Spec) -> tuple[Spec, ...]:
         x, width = specs[0], specs[1].numbers
-        columns = math.prod(width)
-        rows = min(-(-BLOCK // (columns or 1)), math.prod(x.numbers[: self.axis]))
-        dims = ((rows, columns), (1, rows), (rows, 1), (rows, 1), (1, columns), (columns, 1))
-        return tuple(x.with_dims(d) for d in dims)
+        columns, parts = math.prod(width), self._parts(specs[0])
+        rows = min(-(-BLOCK // (columns or 1)), parts[0].stop)
+        each = ((rows, columns), (1, rows), (rows, 1), (rows, 1), (1, columns), (columns, 1), (2, columns))
+        return tuple(x.with_dims(d) for _ in parts for d in each)
 
-    def backward(
-        self, gs: Sequence[Array], ins: Sequence[Array], outs: Sequence[Array], out: Any, scratch: Any
-    ) -> None:
-        g, normal, scale, dx = self._rows(gs[0], outs[1], outs[2], out[0])
-        gamma, dgamma, dbeta = ins[1].reshape(-1), out[1].reshape(-1), out[2].reshape(-1)
-        products, ones, alongs, means, total, shares = scratch
+    def backward_stages(self, gs: Any, ins: Any, outs: Any, out: Any, scratch: Any) -> Stages:
+        parts = self._parts(spec_of(ins[0]))
+        each = len(scratch) // len(parts)
+        buffers = [scratch[i * each : (i + 1) * each] for i in range(len(parts))]
+        pieces: list[Call] = [
+            partial(self._some_rows, cut, gs, ins, outs, out, some) for cut, some in zip(parts, buffers, strict=True)
+        ]
+        sums = [some[-1] for some in buffers]
+        return [pieces, [partial(_added, sums, (out[1].reshape(-1), out[2].reshape(-1)))]]
+
+    def _some_rows(self, cut: slice, gs: Any, ins: Any, outs: Any, out: Any, scratch: Any) -> None:
+        """dx of some rows, and their part of dgamma and dbeta into the last buffer."""
+        g, normal, scale, dx = (a[cut] for a in self._rows(gs[0], outs[1], outs[2], out[0]))
+        gamma = ins[1].reshape(-1)
+        products, ones, alongs, means, total, shares, (dgamma, dbeta) = scratch
         np.divide(gamma[:, None], dx.dtype.type(gamma.size or 1), out=shares)
         ones[...], dgamma[...], dbeta[...] = 1, 0, 0
         for block in self._blocks(*dx.shape):
             n, d, u = normal[block], dx[block], g[block]
-            product, along, mean_of, each = (a[: len(n)] for a in (products, alongs, means, ones.T))
-            np.matmul(each.T, u, out=total)
+            product, along, mean_of, one = (a[: len(n)] for a in (products, alongs, means, ones.T))
+            np.matmul(one.T, u, out=total)
             np.add(dbeta, total[0], out=dbeta)
             np.multiply(u, n, out=product)
-            np.matmul(each.T, product, out=total)
+            np.matmul(one.T, product, out=total)
             np.add(dgamma, total[0], out=dgamma)
             np.matmul(product, shares, out=along)
             np.matmul(u, shares, out=mean_of)
@@ -120,6 +136,14 @@ class LayerNorm(Fused):
 
     def lower(self, b: Builder, ins: Sequence[str], outs: Sequence[str]) -> None:
         b.node("LayerNormalization", ins, outs[:1], axis=self.axis, epsilon=self.epsilon)
+
+
+def _added(sums: Sequence[Array], outs: Sequence[Array]) -> None:
+    """The sums of all pieces, in their order."""
+    for place, out in enumerate(outs):
+        np.copyto(out, sums[0][place])
+        for part in sums[1:]:
+            np.add(out, part[place], out=out)
 
 
 # functions
