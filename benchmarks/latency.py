@@ -1,4 +1,4 @@
-"""One sample through a model, graphkit against PyTorch: python -m benchmarks.latency [--torch PYTHON]
+"""One sample through a model, graphkit against PyTorch: python -m benchmarks.latency [--torch PYTHON] [--json]
 
 Median microseconds of `model(x)` and `predict`, and of PyTorch's forward without gradients; the sides take turns, each
 time in a fresh process.
@@ -82,6 +82,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--calls", type=int, default=500)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", action="store_true", help="one line of JSON in place of the table")
     parser.add_argument("--one", nargs=2, metavar=("SIDE", "WORKLOAD"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
@@ -96,6 +97,9 @@ def main() -> None:
         if "PyTorch" in medians:
             line["model(x) / PyTorch"] = f"{medians['model(x)'] / medians['PyTorch']:.2f}"
         lines.append(line)
+    if options.json:
+        print(json.dumps(lines))
+        return
     print(table(lines, list(dict.fromkeys(heading for line in lines for heading in line))))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,9 +48,13 @@ class Graph:
         return nodes_between([*self.inputs, *(s for _, s in self.states)], ends)[0]
 
 
-def replay(nodes: Sequence[Node], values: dict[int, Any]) -> None:
-    """Calls the nodes again on other values: `values` maps the id of a symbol to what stands for it."""
+def replay(nodes: Sequence[Node], values: dict[int, Any], sizes: Mapping[str, Any] | None = None) -> None:
+    """Calls the nodes again on other values: `values` maps the id of a symbol to what stands for it.
+
+    sizes: what stands for the named sizes in their ops.
+    """
     for node in nodes:
         inputs = [values.get(id(x), x) for x in node.inputs]
-        for symbol, value in zip(node.outputs, node.op.call(*inputs), strict=False):
+        op = node.op.bind(sizes) if sizes else node.op
+        for symbol, value in zip(node.outputs, op.call(*inputs), strict=False):
             values[id(symbol)] = value

@@ -92,9 +92,13 @@ class Functional:
     def replay(self, given: Any) -> Any:
         """The outputs, in their structure, for other values of the inputs."""
         values: dict[int, Any] = {}
+        sizes: dict[str, Any] = {}
         for name, symbol, value in zip(self.input_names, self.input_symbols, self.match(given), strict=True):
-            values[id(symbol)] = _checked(name, symbol, value)
-        replay(self.nodes, values)
+            checked = values[id(symbol)] = _checked(name, symbol, value)
+            for dim, size in zip(symbol.spec.dims, spec_of(checked).dims, strict=True):
+                if isinstance(dim, Dimension):
+                    sizes.setdefault(str(dim), size)
+        replay(self.nodes, values, sizes)
         found = [values.get(id(s), s) for s in self.output_symbols]
         return tree.rebuild(self.outputs, iter(found))
 

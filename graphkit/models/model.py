@@ -37,7 +37,7 @@ class Model(Layer):
         super().__init__(name=name or (None if inputs is None else _functional_name(type(self))), **kwargs)
         self.functional: Functional | None = None
         self._signature = Signature()
-        self._direct = Direct(self)
+        self._direct = Direct()
         self._trainer: Trainer | None = None
         self.stop_training = False
         self.history: History | None = None
@@ -50,11 +50,9 @@ class Model(Layer):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The outputs for values of the inputs. A dict or list is spread over the arguments of a subclass's `call`."""
         if self.functional is not None:
-            found = self._direct(args[0]) if len(args) == 1 and not kwargs else None
-            if found is None:
-                found = super().__call__(*args, **kwargs)
-                self._direct.learn(found)
-            return found
+            plain = len(args) == 1 and (not kwargs or (len(kwargs) == 1 and kwargs.get("training") is False))
+            found = self._direct(self, args[0]) if plain else None
+            return super().__call__(*args, **kwargs) if found is None else found
         args, kwargs = spread(self.call, args, kwargs)
         result = super().__call__(*args, **kwargs)
         if self.functional is None and not current().stack:

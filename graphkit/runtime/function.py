@@ -42,11 +42,11 @@ def sizes_of(specs: Sequence[Spec], shapes: Sequence[Shape], names: Sequence[str
 class Compiled:
     """`function(*symbols) -> values` as graphs and plans. Safe to call from many threads.
 
-    function: pure but for its reads and assigns of variables.
+    function: pure but for its reads and assigns of variables. plans: for how many sets of sizes a plan is kept.
     """
 
-    def __init__(self, function: Callable[..., Sequence[Any]], names: Sequence[str]) -> None:
-        self.function = function
+    def __init__(self, function: Callable[..., Sequence[Any]], names: Sequence[str], plans: int = PLANS) -> None:
+        self.function, self._most = function, plans
         self.names = list(names)
         self.traces = 0
         self._graphs: dict[Hashable, Graph] = {}
@@ -78,7 +78,7 @@ class Compiled:
         with self._lock:
             self._plans.setdefault(key, []).append(plan)
             self._plans.move_to_end(key)
-            while len(self._plans) > PLANS:
+            while len(self._plans) > self._most:
                 self._plans.popitem(last=False)
 
     def __call__(self, specs: Sequence[Spec], arrays: Sequence[Array]) -> list[Array]:

@@ -32,6 +32,6 @@ def test_growth() -> None:
 
 
 def test_latency_of_this_side_alone() -> None:
-    text = told("latency", "--rounds", "1", "--calls", "3")
-    assert "model(x)" in text
-    assert "tickets" in text
+    rows = json.loads(told("latency", "--rounds", "1", "--calls", "3", "--json"))
+    assert [set(row) for row in rows] == [{"one sample, us", "model(x)", "predict"}] * 2
+    assert [row["one sample, us"] for row in rows] == ["mlp", "tickets"]

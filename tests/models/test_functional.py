@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graphkit import Input, Model, Variable, errors, layers, ops, utils
+from graphkit import GradientTape, Input, Model, Variable, errors, layers, ops, utils
 
 A = np.ones((1, 4), np.float32)
 Z = np.zeros((1, 4), np.float32)
@@ -176,3 +176,20 @@ def test_a_symbol_has_no_number_and_says_where_it_was_asked() -> None:
     for ask in (float, bool, np.asarray, lambda v: v.numpy()):
         with pytest.raises(errors.TraceError, match=r"test_functional\.py:.*'x'"):
             ask(x)
+
+
+def test_free_sizes_in_ops_of_the_graph_are_those_of_each_call() -> None:
+    x = Input((None, 5), name="x")
+    model = Model(x, ops.expand_dims(x, -1) * 2.0)
+    data = np.random.default_rng(0).normal(size=(3, 4, 5)).astype("float32")
+    want = 2 * data[..., None]
+    other = Input((None, 5), name="other")
+    nested = Model(other, model(other))
+    with GradientTape() as tape:
+        value = ops.convert_to_tensor(data)
+        tape.watch(value)
+        taped = model(value)
+    np.testing.assert_array_equal(tape.gradient(taped, value), np.full_like(data, 2))
+    for got in (model(data), model(data, training=True), taped, nested(data), nested.predict(data, verbose=0)):
+        np.testing.assert_array_equal(got, want)
+    np.testing.assert_array_equal(nested.predict(data[:, :2], verbose=0), want[:, :2])
