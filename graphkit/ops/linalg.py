@@ -10,6 +10,7 @@ import numpy as np
 from graphkit.core.dtypes import Array
 from graphkit.core.errors import ShapeError
 from graphkit.core.op import Op, Value, apply, spec_of
+from graphkit.core.pieces import lined_up
 from graphkit.core.spec import Spec, broadcast, show
 from graphkit.ops.convert import promote
 from graphkit.ops.shape import Reshape, Transpose, reshape, unbroadcast
@@ -40,10 +41,7 @@ class MatMul(Op):
         return np.matmul(x, y, out=out)
 
     def by_rows(self, out: Array, *ins: Array) -> tuple[bool, ...] | None:
-        x, y = ins
-        if out.ndim != x.ndim:
-            return None
-        return True, out.ndim > 2 and y.ndim == out.ndim and y.shape[0] == out.shape[0]
+        return (True, False) if out.ndim == 2 else lined_up(out, ins)
 
     def work(self, out: Array, *ins: Array) -> int:
         return int(out.size * ins[0].shape[-1] // 12)

@@ -94,6 +94,41 @@ def test_runs_piece_by_piece(case: Case, dtype: str) -> None:
 
 
 @by_row
+@pytest.mark.parametrize("sizes", [SIZES, OTHERS], ids=["sizes", "others"])
+def test_runs_row_by_row(case: Case, sizes: dict[str, int]) -> None:
+    """An op that says which inputs it takes by rows, given one row after the other, gives the rows of the answer."""
+    for op, ins, outs in harness.calls(case, sizes, "float64"):
+        cut = op.by_rows(outs[0], *ins) if outs[0].ndim and outs[0].size else None
+        if cut is None:
+            continue
+        assert len(cut) == len(ins), op
+        made = tuple(np.empty_like(o) for o in outs)
+        for i in range(len(outs[0])):
+            row = slice(i, i + 1)
+            some = [x[row] if flag else x for x, flag in zip(ins, cut, strict=True)]
+            given = tuple(m[row] for m in made)
+            extra = scratch(op, some).get("scratch", ())
+            with np.errstate(all="ignore"):
+                op.prepare(some, given if len(given) > 1 else given[0], extra)()
+        for got, wanted in zip(made, outs, strict=True):
+            harness.close(got, wanted, 1e-13, f"{op} row by row")
+
+
+@by_row
+def test_runs_in_stages(case: Case) -> None:
+    """The stages of an op, the pieces of each in the opposite order, give the answer."""
+    for op, ins, outs in harness.calls(case, OTHERS, "float64"):
+        made = tuple(np.empty_like(o) for o in outs)
+        extra = scratch(op, list(ins)).get("scratch", ())
+        with np.errstate(all="ignore"):
+            for stage in op.stages(ins, made if len(made) > 1 else made[0], extra):
+                for piece in reversed(stage):
+                    piece()
+        for got, wanted in zip(made, outs, strict=True):
+            harness.close(got, wanted, 1e-13, f"{op} in stages")
+
+
+@by_row
 def test_takes_inputs_in_any_layout(case: Case) -> None:
     """Inputs that are views with their axes in another order in memory give the same numbers."""
     for op, ins, outs in harness.calls(case, SIZES, "float64"):

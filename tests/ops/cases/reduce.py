@@ -128,6 +128,8 @@ MATMUL = (
     Case("matmul/vector_left", ops.matmul, (normal(3), normal(3, 2)), product("k,km->m")),
     Case("matmul/vector_batch", ops.matmul, (normal(3), normal("b", 3, 2)), product("k,bkm->bm")),
     Case("matmul/batch_vector", ops.matmul, (normal("b", 2, 3), normal(3)), product("bnk,k->bn")),
+    Case("matmul/one_left", ops.matmul, (normal(1, 2, 3), normal("b", 3, 17)), product("ank,bkm->bnm")),
+    Case("matmul/one_right", ops.matmul, (normal("b", 2, 3), normal(1, 3, 17)), product("bnk,akm->bnm")),
     Case("matmul/batch_flat", ops.matmul, (normal("b", "t", 3), normal(3, 2)), product("btk,km->btm")),
     Case("matmul/batches", ops.matmul, (normal("b", "t", 3), normal("b", 3, 2)), product("btk,bkm->btm")),
     Case("matmul/flat_batch", ops.matmul, (normal("t", 3), normal("b", 3, 2)), product("tk,bkm->btm")),
