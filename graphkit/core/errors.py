@@ -73,11 +73,15 @@ class SavingError(GraphkitError, ValueError):
 
 def located(error: GraphkitError, place: str) -> GraphkitError:
     """The same error with the layer path in front of its message; once only."""
-    text = str(error)
     if not place or getattr(error, "place", None):
         return error
-    again = type(error)(f"{place}: {text}")
-    again.__dict__["place"] = place
+    return retold(error, f"{place}: {error}", place=place)
+
+
+def retold(error: GraphkitError, text: str, **more: Any) -> GraphkitError:
+    """The same error with another text; what it knows beside its text stays, and `more` is added."""
+    again = type(error)(text)
+    again.__dict__.update(vars(error), **more)
     return again.with_traceback(error.__traceback__)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 import graphkit
 from graphkit.core.context import current
-from graphkit.core.errors import ArgumentError, GraphkitError, StateError, TraceError, located
+from graphkit.core.errors import ArgumentError, GraphkitError, StateError, TraceError, located, retold
 from graphkit.core.op import Op, Value, infer_all, origin_of, spec_of
 from graphkit.core.spec import Spec, show
 from graphkit.ops.operators import Operators, Tensor
@@ -126,7 +126,7 @@ def noted(op: Op, ins: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Value, .
         specs = infer_all(op, [spec_of(x) for x in ins])
     except GraphkitError as error:
         if not current().scope:
-            raise type(error)(f"{error}; at {user_line()}") from None
+            raise retold(error, f"{error}; at {user_line()}") from None
         raise located(error, "/".join(current().scope)) from None
     return ins, Node(op, ins, specs).outputs
 

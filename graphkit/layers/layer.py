@@ -18,7 +18,7 @@ import numpy as np
 from graphkit.core import tree
 from graphkit.core.context import Context, changed, current
 from graphkit.core.dtypes import as_dtype, default_float, is_float
-from graphkit.core.errors import ArgumentError, GraphkitError, ShapeError, StateError, located
+from graphkit.core.errors import ArgumentError, GraphkitError, ShapeError, StateError, located, retold
 from graphkit.core.op import Value, apply, spec_of
 from graphkit.core.reverse import Alias
 from graphkit.core.spec import show
@@ -202,9 +202,7 @@ def _told(error: GraphkitError, path: str, given: Any) -> GraphkitError:
     inputs = [x for x in tree.leaves(given) if isinstance(x, Value)]
     if isinstance(error, ShapeError) and inputs:
         text = f"{text}; given {', '.join(map(_named, inputs))}"
-    again = type(placed)(text if line in text else f"{text}; at {line}")
-    again.__dict__.update(vars(placed), line=line)
-    return again.with_traceback(placed.__traceback__)
+    return retold(placed, text if line in text else f"{text}; at {line}", line=line)
 
 
 def _is_outside(frame: Any) -> bool:

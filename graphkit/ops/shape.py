@@ -13,7 +13,7 @@ from graphkit.core.dimension import Dimension, Size, count, floor_divide
 from graphkit.core.dtypes import Array
 from graphkit.core.errors import ShapeError
 from graphkit.core.op import Builder, Op, Value, apply, spec_of
-from graphkit.core.pieces import WORTH, Stages, ranges
+from graphkit.core.pieces import WORTH, Stages, at_once, ranges
 from graphkit.core.pieces import count as pieces
 from graphkit.core.spec import Sizes, Spec, axis_of, show
 from graphkit.ops.convert import as_value
@@ -160,9 +160,7 @@ class Sum(Op):
     def forward(self, x: Array, out: Any = None, scratch: Any = None) -> Any:
         if scratch and x.flags.c_contiguous:
             out = np.empty(self.infer(spec_of(x)).numbers, x.dtype) if out is None else out
-            for stage in self.stages((x,), out, scratch):
-                for call in stage:
-                    call()
+            at_once(self.stages((x,), out, scratch))()
             return out
         return np.add.reduce(x, axis=self.axes, keepdims=True, dtype=x.dtype, out=out)
 

@@ -28,6 +28,11 @@ class Buffer:
         return memory[self.offset : self.offset + size].view(dtype).reshape(shape)
 
 
+def rounded(nbytes: int) -> int:
+    """The next multiple of the alignment."""
+    return -(-nbytes // ALIGN) * ALIGN
+
+
 def place(buffers: list[Buffer]) -> int:
     """Gives each buffer an offset, best fit in the order of the steps; returns the arena's size in bytes."""
     free: list[tuple[int, int]] = []
@@ -37,7 +42,7 @@ def place(buffers: list[Buffer]) -> int:
         while alive and alive[0][0] < buffer.first:
             _, offset, size = alive.pop(0)
             _give_back(free, offset, size)
-        need = -(-max(buffer.nbytes, 1) // ALIGN) * ALIGN
+        need = rounded(max(buffer.nbytes, 1))
         fits = [(size, offset) for offset, size in free if size >= need]
         if fits:
             size, offset = min(fits)

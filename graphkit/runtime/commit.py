@@ -19,7 +19,7 @@ from graphkit.graph.graph import Graph
 from graphkit.runtime.lanes import SHORT, Lanes
 from graphkit.runtime.rows import RowUpdate, bound_update
 from graphkit.runtime.schedule import Group, Step, Watch, group, unwatched
-from graphkit.runtime.threads import get_num_threads, together
+from graphkit.runtime.threads import get_num_threads, joined
 
 
 class Commit:
@@ -51,7 +51,7 @@ class Commit:
         for home in groups:
             self._bind_group(home, written)
         if lanes := self._lanes.pieces():
-            self.calls.append(lanes[0] if len(lanes) == 1 else partial(together, lanes))
+            self.calls.append(joined(lanes))
         for u in updates:
             self.calls.append(watch(bound_update(u, arrays), "RowUpdate", [arrays[id(x)] for x in u.inputs], [], 1))
         for variable, value in graph.updates:

@@ -6,6 +6,7 @@ the numbers.
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -35,7 +36,7 @@ class Lanes:
 
     def buffers(self, lane: int) -> Callable[[int, np.dtype[Any]], Array]:
         """A function that gives a lane's buffers for one piece, the same ones for the next piece."""
-        used: dict[str, Iterator[int]] = defaultdict(lambda: iter(range(1000)))
+        used: dict[str, Iterator[int]] = defaultdict(itertools.count)
 
         def buffer(size: int, dtype: np.dtype[Any]) -> Array:
             key = (lane, dtype.str, next(used[dtype.str]))

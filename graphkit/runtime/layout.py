@@ -12,7 +12,7 @@ from typing import Any
 from graphkit.core.dtypes import Array
 from graphkit.core.op import spec_of
 from graphkit.core.spec import Spec
-from graphkit.runtime.arena import ALIGN, Buffer, aligned, place
+from graphkit.runtime.arena import Buffer, aligned, place, rounded
 from graphkit.runtime.chains import Chain, Rows, scratch_of
 from graphkit.runtime.schedule import Step, shadow
 
@@ -76,7 +76,7 @@ class Layout:
             each = enumerate(chain.steps, chain.start)
             return [[] if self._is_alias(step) else self._each(step, at) for at, step in each]
         pieces = scratch_of(chain, self._shadows, self._is_alias)
-        sizes = [max(sum(map(_aligned_bytes, specs)) for specs in steps) for steps in pieces]
+        sizes = [max(sum(rounded(shadow(s).nbytes) for s in specs) for specs in steps) for steps in pieces]
         return [[self._new(size, chain.start, chain.end) for size in sizes]]
 
     def _note_readers(self, chain: Chain, number: int, elsewhere: set[int]) -> None:
@@ -129,9 +129,5 @@ class Layout:
         found, start = [], regions[piece].offset
         for spec in specs:
             found.append(Buffer(0, 0, 0, start).array(self.memory, spec.numbers, spec.dtype))
-            start += _aligned_bytes(spec)
+            start += rounded(found[-1].nbytes)
         return tuple(found)
-
-
-def _aligned_bytes(spec: Spec) -> int:
-    return -(-shadow(spec).nbytes // ALIGN) * ALIGN

@@ -25,7 +25,7 @@ from graphkit.runtime.commit import Commit, uninterrupted
 from graphkit.runtime.layout import Layout
 from graphkit.runtime.rows import row_updates
 from graphkit.runtime.schedule import Step, Watch, bound, foldable, late_nodes, shadow, unwatched
-from graphkit.runtime.threads import together
+from graphkit.runtime.threads import joined
 
 
 class Bound(NamedTuple):
@@ -112,7 +112,7 @@ class Plan:
             bound.append(Bound(step, ins, outs))
         if chain.parts > 1:
             pieces = [self._piece(number, place, chain, bound, layout) for place in range(len(chain.ranges()))]
-            self._add(partial(together, pieces), chain.steps[-1].node)
+            self._add(joined(pieces), chain.steps[-1].node)
             return
         for place, (step, ins, outs) in enumerate(bound):
             if outs:
@@ -120,7 +120,7 @@ class Plan:
                 stages = step.op.stages(ins, _given(outs), scratch)
                 for stage in stages:
                     calls = [self._watch(c, step, ins, outs, sum(map(len, stages))) for c in stage]
-                    self._add(calls[0] if len(calls) == 1 else partial(together, calls), step.node)
+                    self._add(joined(calls), step.node)
 
     def _outputs(self, step: Step, layout: Layout) -> list[Array]:
         outs = []

@@ -11,6 +11,7 @@ import math
 import os
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -126,6 +127,11 @@ def set_num_threads(threads: int) -> None:
 def get_num_threads() -> int:
     """How many threads training and prediction use."""
     return _pool().threads
+
+
+def joined(pieces: Sequence[Piece]) -> Piece:
+    """One call for pieces that may run at the same time."""
+    return pieces[0] if len(pieces) == 1 else partial(together, pieces)
 
 
 def together(pieces: Sequence[Piece]) -> None:

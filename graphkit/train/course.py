@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from graphkit.core import seeds
@@ -30,9 +30,8 @@ class Course:
 
     def saved(self) -> dict[str, Any]:
         """What a file holds of it, beside the totals."""
-        parts = asdict(self)
         logs = {name: float(value).hex() for name, value in self.logs.items()}
-        return {name: parts[name] for name in ("key", "turn", "epoch", "batch", "begun", "taken")} | {"logs": logs}
+        return {n: getattr(self, n) for n in ("key", "turn", "epoch", "batch", "begun", "taken")} | {"logs": logs}
 
     def order_key(self) -> int:
         """The key of the order of rows, drawn when it is first asked for."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from graphkit.core import tree
 from graphkit.core.dtypes import Array
-from graphkit.core.errors import ArgumentError, ShapeError, positive
+from graphkit.core.errors import ArgumentError, ShapeError, positive, retold
 from graphkit.train.callback import Callback, CallbackList, History
 from graphkit.train.classes import with_class_weight
 from graphkit.train.course import Course
@@ -160,7 +160,7 @@ def _steps(trainer: Trainer, kind: str, source: Source, course: Course) -> Itera
             yield step, rows
             number += 1
     except ShapeError as error:
-        raise type(error)(f"{error}; in batch {number}") from None
+        raise retold(error, f"{error}; in batch {number}") from None
 
 
 def _epoch(trainer: Trainer, source: Source, hooks: CallbackList, interrupt: Interrupt) -> dict[str, float]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from graphkit.core import tree
 from graphkit.core.context import changed, current
-from graphkit.core.errors import ArgumentError, GraphkitError
+from graphkit.core.errors import ArgumentError, GraphkitError, retold
 from graphkit.core.op import spec_of
 from graphkit.ops.reduce import size_over
 from graphkit.train import losses, metrics
@@ -126,9 +126,7 @@ def _of(name: str) -> Iterator[None]:
     try:
         yield
     except GraphkitError as error:
-        again = type(error)(f"output {name!r}: {error}")
-        again.__dict__.update(vars(error))
-        raise again from None
+        raise retold(error, f"output {name!r}: {error}") from None
 
 
 def rows(value: Any) -> Any:

@@ -71,10 +71,14 @@ class StreamSource:
         self._running: Iterator[Any] | None = None
         self.ran_dry = False
 
+    @property
+    def _by_pass(self) -> bool:
+        """Whether an epoch is a pass that begins anew, rather than so many batches from where the last one ended."""
+        return self._limit is None or self.measures
+
     def _begin(self, course: Course) -> Iterator[Any]:
         """The stream from its beginning, or from behind the batches that were used."""
-        fresh = self._limit is None or self.measures
-        if fresh:
+        if self._by_pass:
             course.begun, course.taken = course.turn, course.batch
         if isinstance(self.stream, Dataset) and not self.measures:
             return itertools.islice(self.stream.iterate(course.begun), course.taken, None)
@@ -83,7 +87,7 @@ class StreamSource:
     def epoch(self, course: Course) -> Iterator[tuple[Feed, Rows]]:
         """The batches of an epoch; `ran_dry` is set when there were fewer than asked for."""
         once = isinstance(self.stream, Iterator)
-        if self._running is None or (not once and (self._limit is None or self.measures)):
+        if self._running is None or (self._by_pass and not once):
             self._running = self._begin(course)
         count = course.batch
         for element in itertools.islice(self._running, None if self._limit is None else self._limit - count):

@@ -19,7 +19,7 @@ from graphkit.autodiff import GradientTape
 from graphkit.core import tree
 from graphkit.core.context import changed
 from graphkit.core.dtypes import Array
-from graphkit.core.errors import ArgumentError, RangeError, ShapeError, StateError, TraceError
+from graphkit.core.errors import ArgumentError, GraphkitError, RangeError, ShapeError, StateError, TraceError, retold
 from graphkit.core.op import Value
 from graphkit.core.spec import show
 from graphkit.graph.graph import Graph
@@ -260,7 +260,7 @@ class Step:
         except RangeError as error:
             raise _in_data(error, rows) from None
         except ShapeError as error:
-            raise type(error)(f"{error}; in {self._batch(rows)}") from None
+            raise retold(error, f"{error}; in {self._batch(rows)}") from None
 
     def _batch(self, rows: slice | Array) -> str:
         """Which batch it is, counted from 1, and what was in it."""
@@ -314,7 +314,7 @@ def _ordered(y_pred: Any, names: Sequence[str]) -> list[Any]:
     return tree.leaves(y_pred)
 
 
-def _in_data(error: RangeError, rows: slice | Array) -> RangeError:
+def _in_data(error: RangeError, rows: slice | Array) -> GraphkitError:
     """The error with the row of the whole data, where it names that of a shuffled or a later batch."""
     found = re.search(r"\brow (\d+)", str(error))
     if found is None or (isinstance(rows, slice) and rows.start == 0):
@@ -323,7 +323,7 @@ def _in_data(error: RangeError, rows: slice | Array) -> RangeError:
     numbers = range(rows.start, rows.stop) if isinstance(rows, slice) else rows
     if place >= len(numbers):
         return error
-    return type(error)(f"{error}; row {place} of this batch is row {numbers[place]} of the data")
+    return retold(error, f"{error}; row {place} of this batch is row {numbers[place]} of the data")
 
 
 def _as_value(value: Any, kind: str) -> Any:
