@@ -10,6 +10,7 @@ from graphkit.core.errors import ArgumentError, ShapeError
 from graphkit.core.op import spec_of
 from graphkit.layers import constraints, initializers, regularizers
 from graphkit.layers.layer import Layer
+from graphkit.ops.attention import lowest
 
 
 class ReLU(Layer):
@@ -105,8 +106,7 @@ class Softmax(Layer):
 def masked_softmax(x: Any, mask: Any = None, axis: int | Sequence[int] = -1) -> Any:
     """The softmax over one axis or several of the places that hold; an even share where none does."""
     if mask is not None:
-        lowest = -3e4 if spec_of(x).dtype.itemsize == 2 else -1e9
-        x = ops.where(mask, x, lowest)
+        x = ops.where(mask, x, lowest(spec_of(x).dtype))
     if isinstance(axis, int):
         return ops.softmax(x, axis)
     return ops.softmax(x, axis[0]) if len(axis) == 1 else ops.exp(x - ops.logsumexp(x, axis, keepdims=True))

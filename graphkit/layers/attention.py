@@ -17,6 +17,9 @@ from graphkit.layers.core import Dropout
 from graphkit.layers.layer import Layer
 from graphkit.layers.merging import check_several
 from graphkit.layers.products import EinsumDense
+from graphkit.ops.attention import head_attention
+
+HEADS_FIRST = (0, 2, 1, 3)
 
 
 def causal_mask(query: Any, key: Any) -> Any:
@@ -181,7 +184,7 @@ class MultiHeadAttention(Layer):
         q, k, v = self.query_dense(query), self.key_dense(key), self.value_dense(value)
         if self.groups < self.num_heads:
             k, v = (ops.repeat(x, self.num_heads // self.groups, -2) for x in (k, v))
-        result, shares = self._attend(q * (1.0 / math.sqrt(self.key_dim)), k, v, mask)
+        result, shares = self._attend(q * (1.0 / math.sqrt(self.key_dim)), k, v, mask, return_attention_scores)
         result = self.output_dense(result)
         result.mask = query.mask if query_mask is None else query_mask
         return (result, shares) if return_attention_scores else result
@@ -192,30 +195,41 @@ class MultiHeadAttention(Layer):
             return shapes
         return [shapes[0], (*shapes[1][:3], shapes[1][2])]
 
-    def _attend(self, q: Any, k: Any, v: Any, mask: Any) -> tuple[Any, Any]:
+    def _attend(self, q: Any, k: Any, v: Any, mask: Any, scores: bool) -> tuple[Any, Any]:
         """The attended values (batch, places of q, heads, value_dim), and the shares (batch, heads, t..., s...)."""
         rank = spec_of(q).rank
         axes = [axis_of(a, rank - 1) for a in self.attention_axes or range(1, rank - 2)]
-        order = [*(a for a in range(rank - 2) if a not in axes), rank - 2, *axes, rank - 1]
-        q, k, v = (ops.transpose(x, order) for x in (q, k, v))
-        lead = spec_of(q).dims[: -1 - len(axes)]
-        places, others = (spec_of(x).dims[-1 - len(axes) : -1] for x in (q, k))
-        if len(axes) > 1:
-            q, k, v = (ops.reshape(x, (*lead, count(s), spec_of(x).dims[-1]))
-                       for x, s in ((q, places), (k, others), (v, others)))  # fmt: skip
-        scores = ops.matmul(q, ops.transpose(k, (*range(len(lead)), -1, -2)))
+        others = [a for a in range(rank - 2) if a not in axes]
+        order = [*others, *axes, rank - 2, rank - 1]
+        moved = order != list(range(rank))
+        if moved:
+            q, k, v = (ops.transpose(x, order) for x in (q, k, v))
+        lead, heads = spec_of(q).dims[: len(others)], spec_of(q).dims[-2]
+        places, keys = (spec_of(x).dims[len(others) : -2] for x in (q, k))
         if mask is not None:
-            scores_dims = (*lead, *places, *others)
-            for _ in range(len(scores_dims) - spec_of(mask).rank):
+            for _ in range(len(lead) + 1 + len(places) + len(keys) - spec_of(mask).rank):
                 mask = ops.expand_dims(mask, -1 - 2 * len(axes))
-            if len(axes) > 1:
-                mask = ops.reshape(ops.broadcast_to(mask, scores_dims), spec_of(scores).dims)
-        shares = masked_softmax(scores, mask)
-        result = ops.matmul(self.dropout_layer(shares), v)
-        if len(axes) > 1:
-            result = ops.reshape(result, (*lead, *places, self.value_dim))
-            shares = ops.reshape(shares, (*lead, *places, *others))
-        return ops.transpose(result, [order.index(a) for a in range(rank)]), shares
+        several = (len(lead), len(axes)) != (1, 1)
+        if several:
+            q, k, v = (ops.reshape(x, (count(spec_of(x).dims[: len(lead)]), count(n), *spec_of(x).dims[-2:]))
+                       for x, n in ((q, places), (k, keys), (v, keys)))  # fmt: skip
+            if mask is not None:
+                mask = ops.broadcast_to(mask, (*lead, heads, *places, *keys))
+                mask = ops.reshape(mask, (count(lead), heads, count(places), count(keys)))
+        if scores or self.dropout or len({spec_of(x).dims[0] for x in (q, k, v)}) > 1:
+            result, shares = self._weighed(q, k, v, mask)
+        else:
+            result, shares = head_attention(q, k, v, mask), None
+        if several:
+            result = ops.reshape(result, (*lead, *places, heads, self.value_dim))
+            shares = None if shares is None else ops.reshape(shares, (*lead, heads, *places, *keys))
+        return ops.transpose(result, [order.index(a) for a in range(rank)]) if moved else result, shares
+
+    def _weighed(self, q: Any, k: Any, v: Any, mask: Any) -> tuple[Any, Any]:
+        """The same as `head_attention` with the shares as a value."""
+        q, k, v = (ops.transpose(x, order) for x, order in ((q, HEADS_FIRST), (k, (0, 2, 3, 1)), (v, HEADS_FIRST)))
+        shares = masked_softmax(ops.matmul(q, k), mask)
+        return ops.transpose(ops.matmul(self.dropout_layer(shares), v), HEADS_FIRST), shares
 
 
 class GroupQueryAttention(MultiHeadAttention):

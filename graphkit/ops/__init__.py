@@ -6,6 +6,7 @@ The names are those of `keras.ops` and NumPy. `PRIMITIVES` is the written list; 
 from graphkit.core.op import Op
 from graphkit.core.reverse import Alias, ZerosLike, zeros_like
 from graphkit.ops import (
+    attention,
     compare,
     control,
     decomposition,
@@ -205,8 +206,8 @@ var = variance
 
 PRIMITIVES: tuple[type[Op], ...] = (
     Alias, ZerosLike, Cast, Reshape, Transpose, BroadcastTo, Concat, Slice, Unslice, Flip, SizeOf,
-    *elementwise.FAMILY, *compare.FAMILY, *reduce.FAMILY, *linalg.FAMILY, *nn.FAMILY, *NORMALIZATIONS, *CONVOLUTIONS,
-    *pool.FAMILY, *index.FAMILY,
+    *elementwise.FAMILY, *compare.FAMILY, *reduce.FAMILY, *linalg.FAMILY, *nn.FAMILY, *attention.FAMILY,
+    *NORMALIZATIONS, *CONVOLUTIONS, *pool.FAMILY, *index.FAMILY,
     *lookup.FAMILY, *loss.FAMILY, *random.FAMILY, *control.FAMILY, *recurrent.FAMILY,
     *recurrent_gru.FAMILY, *recurrent_simple.FAMILY, *transcendental.FAMILY, *elements.FAMILY, *sorting.FAMILY,
     *decomposition.FAMILY,

@@ -10,6 +10,7 @@ from graphkit.core.context import changed
 from graphkit.core.op import SPECS, Op, spec_of
 from graphkit.core.reverse import Alias, Backward
 from graphkit.core.spec import Spec
+from graphkit.ops.attention import HeadAttention
 from graphkit.ops.control import Scan
 from graphkit.ops.conv import Conv, ConvInputGradient, Convolving
 from graphkit.ops.convert import Cast
@@ -27,7 +28,8 @@ def flops(op: Op, ins: Sequence[Spec], outs: Sequence[Spec]) -> int:
     """Floating-point operations of a call; a multiplication and an addition are two.
 
     MatMul (n, k) (k, m): 2 n k m. Convolutions: 2 each output element, tap and input channel of its group, taps in the
-    padding among them. Recurrences: 2 b t (f + u) gates u, twice that backwards. Scan: its body at each step. What only
+    padding among them. Recurrences: 2 b t (f + u) gates u, twice that backwards.
+    Attention: 2 b h t s (d + e), twice that backwards. Scan: its body at each step. What only
     moves numbers: 0. All else: one an element of the largest array.
     """
     if isinstance(op, MatMul):
@@ -40,6 +42,10 @@ def flops(op: Op, ins: Sequence[Spec], outs: Sequence[Spec]) -> int:
         return 2 * math.prod(ins[0].numbers[:2]) * (_size(ins[1]) + _size(ins[2]))
     if isinstance(op, Backward) and isinstance(op.fused, Recurrence):
         return 2 * flops(op.fused, ins[op.fused.outputs :], ())
+    if isinstance(op, HeadAttention):
+        return 2 * _size(ins[0]) * ins[1].numbers[1] + 2 * _size(outs[0]) * ins[1].numbers[1]
+    if isinstance(op, Backward) and isinstance(op.fused, HeadAttention):
+        return 2 * flops(op.fused, ins[1:], ins[:1])
     if isinstance(op, Scan):
         return _of_body(op, ins)
     if isinstance(op, MOVES):

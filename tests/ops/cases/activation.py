@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from graphkit import ops
 from graphkit.core.op import apply
+from graphkit.core.reverse import Backward
 from graphkit.ops import nn
-from tests.ops.cases.case import Case, away, between, each, normal
+from graphkit.ops.attention import HeadAttention, head_attention
+from tests.ops.cases.case import Case, Input, away, between, booleans, each, normal
 
 
 def _sigmoid(x: float) -> float:
@@ -56,7 +60,40 @@ def _glu(x: np.ndarray, axis: int = -1) -> np.ndarray:
     return one * each(_sigmoid)(other)
 
 
+def _attention(scale: float = 1.0) -> Callable[..., Any]:
+    """One head of one entry after the other."""
+
+    def reference(q: np.ndarray, k: np.ndarray, v: np.ndarray, *mask: np.ndarray) -> np.ndarray:
+        found = np.empty((*q.shape[:3], v.shape[-1]))
+        for b, h in np.ndindex(q.shape[0], q.shape[2]):
+            scores = np.einsum("td,sd->ts", q[b, :, h], k[b, :, h]) * scale
+            for allowed in mask:
+                scores = np.where(np.broadcast_to(allowed, (len(q), q.shape[2], *scores.shape))[b, h], scores, -1e9)
+            shifted = scores - scores.max(-1, keepdims=True, initial=-math.inf)
+            found[b, :, h] = np.einsum("ts,se->te", _softmax(shifted), v[b, :, h])
+        return found
+
+    return reference
+
+
+def _heads(steps: int | str, keys: int | str) -> tuple[Input, ...]:
+    return normal("b", steps, 2, 3), normal("b", keys, 2, 3), normal("b", keys, 2, 17)
+
+
+def _some_rows_empty(*dims: int | str) -> Input:
+    """Every second row holds nowhere."""
+    return Input(dims, lambda rng, shape: rng.integers(0, 2, shape) * (np.indices(shape)[0] % 2), "bool")
+
+
 CASES = (
+    Case("attention", head_attention, _heads("t", 19), _attention(), (HeadAttention, Backward)),
+    Case("attention/keys", head_attention, _heads(19, "t"), _attention()),
+    Case("attention/self", lambda x: head_attention(x, x, x), (normal("b", "t", 2, 3),),
+         lambda x: _attention()(x, x, x)),
+    Case("attention/mask", head_attention, (*_heads("t", 19), booleans("b", 1, "t", 19)), _attention()),
+    Case("attention/keys_left_out", head_attention, (*_heads("t", 19), _some_rows_empty("b", 1, 1, 19)), _attention()),
+    Case("attention/causal", head_attention, (*_heads("t", 19), booleans(1, 1, "t", 19)), _attention()),
+    Case("attention/per_head", head_attention, (*_heads("t", 19), booleans("b", 2, "t", 19)), _attention()),
     Case("tanh", ops.tanh, (normal("b", 3),), each(math.tanh), (nn.Tanh,)),
     Case("tanh_shrink", ops.tanh_shrink, (normal("b", 3),), each(lambda x: x - math.tanh(x))),
     Case("sigmoid", ops.sigmoid, (normal("b", 3),), each(_sigmoid), (nn.Sigmoid,)),
