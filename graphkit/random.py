@@ -1,5 +1,5 @@
 """Random numbers inside graphs."""
 
-from graphkit.ops.random import SeedGenerator, normal, uniform
+from graphkit.ops.random import SeedGenerator, dropout, normal, uniform
 
-__all__ = ["SeedGenerator", "normal", "uniform"]
+__all__ = ["SeedGenerator", "dropout", "normal", "uniform"]

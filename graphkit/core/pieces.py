@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from graphkit.core.dtypes import Array
 
 ELEMENTS = 65536
@@ -41,6 +43,17 @@ def ranges(size: int, parts: int) -> list[slice]:
 def lined_up(out: Array, ins: Sequence[Array]) -> tuple[bool, ...]:
     """Which inputs have the rows of the output; the others are the same for each row."""
     return tuple(a.ndim == out.ndim > 0 and a.shape[0] == out.shape[0] for a in ins)
+
+
+def whole(arrays: Sequence[Array]) -> tuple[Stages, list[Array]]:
+    """The arrays, copies in place of those that do not lie in one piece, and the stage that makes these."""
+    copies: list[Call] = []
+    found = []
+    for array in arrays:
+        found.append(array if array.flags.c_contiguous else np.empty(array.shape, array.dtype))
+        if found[-1] is not array:
+            copies.append(partial(np.copyto, found[-1], array))
+    return [copies] if copies else [], found
 
 
 def at_once(stages: Stages) -> Call:

@@ -15,7 +15,7 @@ from graphkit.core.spec import show
 from graphkit.layers import activations, constraints, initializers, regularizers
 from graphkit.layers.layer import Layer, mask_told
 from graphkit.ops.lookup import WholeNumbers
-from graphkit.ops.random import uniform
+from graphkit.ops.random import dropout
 
 
 class Dense(Layer):
@@ -217,14 +217,7 @@ class Dropout(Layer):
     def call(self, inputs: Any, training: bool = False) -> Any:
         if not training or self.rate == 0:
             return inputs
-        return ops.where(self.kept(inputs), inputs * (1.0 / (1.0 - self.rate)), 0.0)
-
-    def kept(self, inputs: Any) -> Any:
-        """Which elements stay."""
-        dims = spec_of(inputs).dims
-        if self.noise_shape is not None:
-            dims = tuple(d if n is None else n for d, n in zip(dims, self.noise_shape, strict=True))
-        return uniform(dims, dtype=spec_of(inputs).dtype, seed=self.generator) >= self.rate
+        return dropout(inputs, self.rate, self.noise_shape, self.generator)
 
 
 class Flatten(Layer):

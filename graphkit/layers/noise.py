@@ -10,7 +10,7 @@ from graphkit.core.errors import ArgumentError
 from graphkit.core.op import spec_of
 from graphkit.layers.core import Dropout
 from graphkit.layers.layer import Layer
-from graphkit.ops.random import normal
+from graphkit.ops.random import normal, uniform
 
 
 class GaussianNoise(Layer):
@@ -63,7 +63,9 @@ class AlphaDropout(Dropout):
         if not training or self.rate == 0:
             return inputs
         scale = ((1 - self.rate) * (1 + self.rate * self.lowest**2)) ** -0.5
-        return ops.where(self.kept(inputs), inputs, self.lowest) * scale - scale * self.lowest * self.rate
+        spec = spec_of(inputs)
+        kept = uniform(spec.dims, dtype=spec.dtype, seed=self.generator) >= self.rate
+        return ops.where(kept, inputs, self.lowest) * scale - scale * self.lowest * self.rate
 
 
 class SpatialDropout1D(Dropout):

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from graphkit import ops
 from graphkit.core.errors import ArgumentError, ShapeError
 from graphkit.core.op import spec_of
 from graphkit.core.spec import axis_of, show
 from graphkit.layers import constraints, initializers, regularizers
 from graphkit.layers.layer import Layer
+from graphkit.ops.batch_norm import batch_normalization
 
 Axes = int | Sequence[int]
 TINY = 1e-7
@@ -172,6 +175,8 @@ class BatchNormalization(Affine):
 
     def call(self, inputs: Any, training: bool = False, mask: Any = None) -> Any:
         axis = axis_of(self.axis, spec_of(inputs).rank)
+        if training and self.trainable and mask is None and axis == spec_of(inputs).rank - 1:
+            return self._fused(inputs)
         if training and self.trainable:
             mean, centred, variance = self._moments(inputs, mask, axis)
             self._move(self.moving_mean, mean)
@@ -183,6 +188,16 @@ class BatchNormalization(Affine):
         if self.gamma is not None:
             factor = factor * along(self.gamma, inputs, axis)
         return affine(centred * factor, None, self.beta, axis)
+
+    def _fused(self, x: Any) -> Any:
+        """The usual case, of all places and the last axis, as one op."""
+        size, dtype = spec_of(self.moving_mean).numbers, self.moving_mean.dtype
+        gamma = np.ones(size, dtype) if self.gamma is None else self.gamma
+        beta = np.zeros(size, dtype) if self.beta is None else self.beta
+        result, mean, variance = batch_normalization(x, gamma, beta, self.epsilon)
+        self._move(self.moving_mean, mean)
+        self._move(self.moving_variance, variance)
+        return result
 
     def _moments(self, x: Any, mask: Any, axis: int) -> tuple[Any, Any, Any]:
         """The mean and variance over all axes but one, which have size 1, and x less its mean between them.

@@ -7,6 +7,7 @@ from graphkit.core.op import Op
 from graphkit.core.reverse import Alias, ZerosLike, zeros_like
 from graphkit.ops import (
     attention,
+    batch_norm,
     compare,
     control,
     decomposition,
@@ -207,7 +208,7 @@ var = variance
 PRIMITIVES: tuple[type[Op], ...] = (
     Alias, ZerosLike, Cast, Reshape, Transpose, BroadcastTo, Concat, Slice, Unslice, Flip, SizeOf,
     *elementwise.FAMILY, *compare.FAMILY, *reduce.FAMILY, *linalg.FAMILY, *nn.FAMILY, *attention.FAMILY,
-    *NORMALIZATIONS, *CONVOLUTIONS, *pool.FAMILY, *index.FAMILY,
+    *NORMALIZATIONS, *batch_norm.FAMILY, *CONVOLUTIONS, *pool.FAMILY, *index.FAMILY,
     *lookup.FAMILY, *loss.FAMILY, *random.FAMILY, *control.FAMILY, *recurrent.FAMILY,
     *recurrent_gru.FAMILY, *recurrent_simple.FAMILY, *transcendental.FAMILY, *elements.FAMILY, *sorting.FAMILY,
     *decomposition.FAMILY,

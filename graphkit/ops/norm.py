@@ -20,7 +20,7 @@ from graphkit.ops.elementwise import absolute, maximum, power, sqrt
 from graphkit.ops.reduce import Axis, max, mean, sum
 from graphkit.ops.shape import BroadcastTo, transpose
 
-BLOCK = 32768
+BLOCK = 131072
 
 
 class LayerNorm(Fused):

@@ -7,6 +7,7 @@ same numbers, with any number of threads.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,11 +16,17 @@ from graphkit.core import seeds
 from graphkit.core.context import changed
 from graphkit.core.dtypes import Array, as_dtype
 from graphkit.core.errors import ExportError
-from graphkit.core.op import Builder, Op, apply
+from graphkit.core.op import Builder, Op, Value, apply, spec_of
+from graphkit.core.pieces import Call, Stages, at_once, whole
+from graphkit.core.reverse import Fused
 from graphkit.core.spec import Sizes, Spec
 from graphkit.core.variable import BaseVariable
+from graphkit.ops.compare import greater_equal
+from graphkit.ops.convert import as_float
+from graphkit.ops.elementwise import where
 
 BLOCK = 65536
+NOT_EXPORTED = "{} is not exported; a file answers the same way each time"
 
 
 class RandomUniform(Op):
@@ -37,20 +44,91 @@ class RandomUniform(Op):
     def forward(self, key: Array, step: Array, out: Any = None) -> Any:
         if out is None:
             out = np.empty(self.dims, self.dtype)
-        flat = out.reshape(-1)
-        for block in range(-(-flat.size // BLOCK)):
-            piece = flat[block * BLOCK : (block + 1) * BLOCK]
-            type(self).draws(_generator(key, step, block), dtype=flat.dtype.type, out=piece)
+        at_once(self.stages((key, step), out, ()))()
         return np.asarray(out)
 
+    def stages(self, ins: Sequence[Array], out: Any, scratch: tuple[Array, ...]) -> Stages:
+        flat, (key, step) = out.reshape(-1), ins
+        return [[partial(self._block, key, step, block, flat[cut]) for block, cut in enumerate(_blocks(flat.size))]]
+
+    def _block(self, key: Array, step: Array, block: int, out: Array) -> None:
+        type(self).draws(_generator(key, step, block), dtype=out.dtype.type, out=out)
+
     def lower(self, b: Builder, ins: Sequence[str], outs: Sequence[str]) -> None:
-        raise ExportError(f"{self.name} is not exported; a file answers the same way each time")
+        raise ExportError(NOT_EXPORTED.format(self.name))
 
 
 class RandomNormal(RandomUniform):
     """Numbers of the normal distribution with mean 0 and deviation 1.    key, step -> dims"""
 
     draws = np.random.Generator.standard_normal
+
+
+class Dropout(Fused):
+    """0 with probability `rate`, else x / (1 - rate); the same draws as RandomUniform's.    x, key, step -> as x
+
+    Private: where it is 0. (Srivastava et al., 2014)
+    """
+
+    rate: float
+    random = True
+
+    @property
+    def scale(self) -> float:
+        """What the others are multiplied with."""
+        return 1.0 / (1.0 - self.rate)
+
+    def float_inputs(self, n_ins: int) -> int:
+        return 1
+
+    def infer(self, x: Spec, key: Spec, step: Spec) -> tuple[Spec, Spec]:
+        return x, Spec(x.dims, np.dtype(bool))
+
+    def forward(self, x: Array, key: Array, step: Array, out: Any = None) -> Any:
+        if out is None:
+            out = np.empty(x.shape, x.dtype), np.empty(x.shape, bool)
+        at_once(self.stages((x, key, step), out, ()))()
+        return out
+
+    def stages(self, ins: Sequence[Array], out: Any, scratch: tuple[Array, ...]) -> Stages:
+        copies, (x,) = whole(ins[:1])
+        _, key, step = ins
+        flat = [a.reshape(-1) for a in (x, *out)]
+        pieces: list[Call] = [
+            partial(self._block, key, step, block, [a[cut] for a in flat]) for block, cut in enumerate(_blocks(x.size))
+        ]
+        return [*copies, pieces]
+
+    def _block(self, key: Array, step: Array, block: int, arrays: Sequence[Array]) -> None:
+        x, y, dropped = arrays
+        _generator(key, step, block).random(dtype=y.dtype.type, out=y)
+        np.less(y, self.rate, out=dropped)
+        _kept(x, self.scale, dropped, y)
+
+    def backward_stages(self, gs: Any, ins: Any, outs: Any, out: Any, scratch: Any) -> Stages:
+        copies, (g,) = whole(gs)
+        g, dropped, dx = (a.reshape(-1) for a in (g, outs[1], out[0]))
+        return [*copies, [partial(_kept, g[cut], self.scale, dropped[cut], dx[cut]) for cut in _blocks(g.size)]]
+
+    def expand(self, x: Any, key: Any, step: Any) -> Any:
+        spec = spec_of(x)
+        drawn = apply(RandomUniform(spec.dims, spec.dtype.name), key, step)
+        return where(greater_equal(drawn, self.rate), x * self.scale, 0.0)
+
+    def mask(self, ins: tuple[Any, ...], out: Value) -> Value | None:
+        return super().mask(ins[:1], out)
+
+    def lower(self, b: Builder, ins: Sequence[str], outs: Sequence[str]) -> None:
+        raise ExportError(NOT_EXPORTED.format(self.name))
+
+
+def _kept(x: Array, scale: float, dropped: Array, out: Array) -> None:
+    np.multiply(x, scale, out=out)
+    np.copyto(out, 0, where=dropped)
+
+
+def _blocks(size: int) -> list[slice]:
+    return [slice(start, start + BLOCK) for start in range(0, size, BLOCK)]
 
 
 def _generator(key: Array, step: Array, block: int) -> np.random.Generator:
@@ -73,6 +151,12 @@ class SeedGenerator:
     def draw(self, kind: type[RandomUniform], dims: Sizes, dtype: str) -> Any:
         """The next values of the stream; the counter goes one on."""
         value = apply(kind(dims, dtype), self.key, self.step)
+        self.step.assign(apply_next(self.step))
+        return value
+
+    def dropout(self, x: Any, rate: float) -> Any:
+        """x with elements dropped by the next draw of the stream."""
+        value = apply(Dropout(rate), x, self.key, self.step)
         self.step.assign(apply_next(self.step))
         return value
 
@@ -126,6 +210,16 @@ def normal(shape: Sequence[Any], mean: float = 0.0, stddev: float = 1.0, dtype: 
     return values if (mean, stddev) == (0.0, 1.0) else values * stddev + mean
 
 
+def dropout(x: Any, rate: float, noise_shape: Any = None, seed: Any = None) -> Any:
+    """0 with probability `rate`, else x / (1 - rate); one draw for all elements along a size 1 of noise_shape."""
+    x = as_float(x)
+    if noise_shape is None:
+        return _stream(seed).dropout(x, float(rate))
+    dims = tuple(d if n is None else n for d, n in zip(spec_of(x).dims, noise_shape, strict=True))
+    drawn = uniform(dims, dtype=spec_of(x).dtype, seed=seed)
+    return where(greater_equal(drawn, rate), x * (1.0 / (1.0 - rate)), 0.0)
+
+
 def _dims(shape: Sequence[Any]) -> Sizes:
     return tuple(getattr(d, "size_of", d) for d in shape)
 
@@ -136,4 +230,4 @@ def _stream(seed: Any) -> SeedGenerator:
     return shared_generator() if seed is None else SeedGenerator(int(seed))
 
 
-FAMILY: Sequence[type[Op]] = (RandomUniform, RandomNormal, Next)
+FAMILY: Sequence[type[Op]] = (RandomUniform, RandomNormal, Dropout, Next)

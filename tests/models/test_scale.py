@@ -27,9 +27,10 @@ def deep(depth: int) -> graphkit.Model:
 
 
 def seconds(work: Any) -> float:
-    start = time.perf_counter()
+    """Of the processor, whatever else the machine does."""
+    start = time.process_time()
     work()
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def test_three_hundred_layers(tmp_path: Path) -> None:

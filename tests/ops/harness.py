@@ -150,3 +150,10 @@ def same(got: Any, want: Any, what: str) -> None:
     got, want = np.asarray(got), np.asarray(want)
     assert got.dtype == want.dtype, f"{what}: dtype {got.dtype}, expected {want.dtype}"
     np.testing.assert_array_equal(got, want, err_msg=what)
+
+
+class Names(set[str]):
+    """The ops that are called."""
+
+    def note(self, op: Op, ins: object, outs: object) -> None:
+        self.add(op.name)

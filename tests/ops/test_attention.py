@@ -10,9 +10,9 @@ import pytest
 import graphkit
 from graphkit import layers, ops
 from graphkit.core.context import changed
-from graphkit.core.op import Op
 from graphkit.ops import attention
 from graphkit.ops.attention import head_attention
+from tests.ops.harness import Names
 
 
 @pytest.fixture(params=[1, 7, 40, 500, 262_144], ids=lambda size: f"blocks_of_{size}")
@@ -72,13 +72,6 @@ def test_long_attention_has_equal_bits_with_any_number_of_threads(batch: int) ->
     finally:
         graphkit.set_num_threads(before)
     assert seen[0] == seen[1] == seen[2]
-
-
-class Names(set[str]):
-    """The ops that are called."""
-
-    def note(self, op: Op, ins: object, outs: object) -> None:
-        self.add(op.name)
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import graphkit
 from graphkit.core import seeds
 from graphkit.core.op import apply
 from graphkit.ops import random
-from graphkit.ops.random import BLOCK, RandomNormal, RandomUniform, SeedGenerator
+from graphkit.ops.random import BLOCK, Dropout, RandomNormal, RandomUniform, SeedGenerator
 from tests.ops import harness
 from tests.ops.cases.random import philox
 
@@ -110,3 +111,25 @@ def test_a_trace_draws_what_eager_draws() -> None:
     run = harness.planned(harness.trace(lambda: random.normal((3,), seed=planned), [])[0], [])
     for _ in range(3):
         harness.same(run()[0], random.normal((3,), seed=eager), "the next draw")
+
+
+@by_dtype
+def test_dropout_keeps_what_a_draw_of_the_stream_lets_through(dtype: str) -> None:
+    """Above one block, of a view too; what is dropped is 0 though it was not a number."""
+    x = np.linspace(1, 2, BLOCK + 17).astype(dtype)
+    x[:1000:7] = np.inf
+    drawn = draw(RandomUniform, x.size, dtype)
+    wanted = np.where(drawn >= np.dtype(dtype).type(0.3), x / (1 - 0.3), 0)
+    for given in (x, np.repeat(x, 2)[::2]):
+        got = apply(Dropout(0.3), given, KEY, np.asarray(7, np.int64))
+        np.testing.assert_allclose(got, wanted, rtol=4 * np.finfo(dtype).eps, atol=0)
+    assert 0.29 < (np.asarray(got) == 0).mean() < 0.31
+
+
+def test_a_seed_gives_the_same_elements_and_a_noise_shape_shares_them() -> None:
+    x = np.ones((5, 7, 11), np.float32)
+    first, second = (np.asarray(graphkit.random.dropout(x, 0.5, seed=3)) for _ in range(2))
+    harness.same(first, second, "dropped twice")
+    shared = np.asarray(graphkit.random.dropout(x, 0.5, (None, 1, None), seed=3))
+    assert (shared == shared[:, :1]).all()
+    assert set(shared.reshape(-1)) == {0, 2}

@@ -10,6 +10,7 @@ import numpy as np
 
 from graphkit import ops
 from graphkit.core.reverse import Backward
+from graphkit.ops.batch_norm import BatchNorm, batch_normalization
 from graphkit.ops.norm import LayerNorm
 from tests.ops.cases.case import Case, away, normal, positive
 
@@ -51,7 +52,32 @@ def product(form: str) -> Callable[..., Any]:
     return lambda *xs: np.einsum(form, *xs)
 
 
+def over_rows(epsilon: float, place: int) -> Callable[..., np.ndarray]:
+    """Batch normalization of each channel by itself: the result, the mean or the variance."""
+
+    def reference(x: np.ndarray, gamma: np.ndarray, beta: np.ndarray) -> np.ndarray:
+        columns = x.reshape(-1, x.shape[-1]).T
+        means = np.array([math.fsum(c) / len(c) for c in columns])
+        variances = np.array([math.fsum((v - m) ** 2 for v in c) / len(c) for c, m in zip(columns, means, strict=True)])
+        return ((x - means) / np.sqrt(variances + epsilon) * gamma + beta, means, variances)[place]
+
+    return reference
+
+
+def batch_norm(epsilon: float, place: int) -> Callable[..., Any]:
+    return lambda x, gamma, beta: batch_normalization(x, gamma, beta, epsilon)[place]
+
+
 NORM = (
+    *(Case(f"batch_normalization/{name}", batch_norm(0.5, place), (normal(*dims), positive(3), normal(3)),
+           over_rows(0.5, place), (BatchNorm,) if name == "mean" else (BatchNorm, Backward), least=1)
+      for place, name, dims in (
+          (0, "matrix", ("b", 3)), (0, "sequence", ("b", "t", 3)), (0, "picture", ("b", 2, "t", 3)),
+          (1, "mean", ("b", "t", 3)), (2, "variance", ("b", "t", 3)),
+      )),
+    Case("batch_normalization/turned", lambda x, g, b: batch_normalization(ops.transpose(x, (1, 0, 2)), g, b)[0],
+         (normal("b", "t", 3), positive(3), normal(3)),
+         lambda x, g, b: over_rows(1e-3, 0)(x.transpose(1, 0, 2), g, b), least=1),
     Case("layer_normalization", lambda x, g, b: ops.layer_normalization(x, g, b),
          (normal("b", 3), positive(3), normal(3)), lambda x, g, b: rows(standard(1e-3), -1)(x) * g + b,
          (LayerNorm, Backward)),

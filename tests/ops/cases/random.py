@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from graphkit import ops
 from graphkit.core.op import apply, spec_of
-from graphkit.ops.random import RandomNormal, RandomUniform
+from graphkit.core.reverse import Backward
+from graphkit.ops.random import Dropout, RandomNormal, RandomUniform
 from tests.ops.cases.case import Case, integers, normal
 
 _CONSTANT = "the numbers depend on key and step alone"
@@ -42,7 +44,16 @@ def _like(kind: type[RandomUniform], dtype: str) -> Any:
 
 KEY = (integers(0, 1 << 62, 2, dtype="uint64"), integers(0, 99, dtype="int64"))
 
+
+_BITS = "test_random.py compares what is kept with the draws of the stream"
+
 CASES = (
+    Case("dropout", lambda x, key, step: apply(Dropout(0.25), x, key, step), (normal("b", 3), *KEY), None,
+         (Dropout,), no_onnx=_NO_FILE, no_reference=_BITS),
+    Case("dropout/turned", lambda x, key, step: apply(Dropout(0.25), ops.transpose(x, (1, 0)), key, step),
+         (normal("b", 3), *KEY), None, no_onnx=_NO_FILE, no_reference=_BITS),
+    Case("dropout/squared", lambda x, key, step: ops.square(apply(Dropout(0.25), x, key, step)),
+         (normal("b", 3), *KEY), None, (Dropout, Backward), no_onnx=_NO_FILE, no_reference=_BITS),
     Case("RandomUniform", _like(RandomUniform, "float64"), (*KEY, normal("b", 3)), _uniform, (RandomUniform,),
          no_grad=_CONSTANT, no_onnx=_NO_FILE),
     Case("RandomUniform/float32", _like(RandomUniform, "float32"), (*KEY, normal("b", 3)), None, (RandomUniform,),
