@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from benchmarks.functional_models import BUILDERS, keras
 from benchmarks.recorder import Ticked
 
 
-class FitSide:
+class FitSide(ABC):
     """The model with the weights given by path, in the model's order.
 
     exact: for the comparison of losses; what is drawn comes as data.
@@ -53,19 +54,19 @@ class FitSide:
         )
 
     @staticmethod
+    @abstractmethod
     def product(a: Array, b: Array) -> Callable[[], Any]:
         """A call that multiplies two matrices the way this side does."""
-        raise NotImplementedError
 
     @staticmethod
+    @abstractmethod
     def versions() -> dict[str, str]:
         """What ran."""
-        raise NotImplementedError
 
     @staticmethod
+    @abstractmethod
     def libraries() -> list[str]:
         """The BLAS and thread libraries that are loaded."""
-        raise NotImplementedError
 
 
 def alone(arrays: Arrays) -> Any:

@@ -41,7 +41,6 @@ def test_a_live_model_goes_on_as_in_keras(pairs: tuple[dict[str, Any], str], nam
     assert [x.name for x in model.layers] == [x.name for x in task.model.layers]
 
 
-@pytest.mark.skipif(importlib.util.find_spec("keras") is None, reason="no Keras here: pip install '.[interop]'")
 def test_a_layer_alone_is_no_model() -> None:
     keras = importlib.import_module("keras")
     with pytest.raises(graphkit.errors.ArgumentError, match="Keras 3 model"):
