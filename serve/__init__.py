@@ -15,17 +15,36 @@ Files, each importing only from those above it:
     arrays        what a caller hands to the client
     status        our codes and gRPC's
     client        Client
+    async_client  AsyncClient
     requests      a request to arrays, every check
+    batcher       which waiting requests run together
+    proof         whether the rows of a model are independent
+    statistics    counts and durations
+    device        which device executes models
     session       one ONNX file in onnxruntime
+    staging       a version's files, copied and proven
+    packing       weights that signatures share
+    trial         a version in a process of its own
+    processors    how many processors and bytes may be used
+    model_config  what a config.pbtxt says
+    loading       a version folder to sessions
+    folders       where models lie
+    versions      a model and its versions at one moment
     repository    models, versions, which one answers
+    inference     one request, and a run shared by several
+    pool          the threads that run models
     dataplane     the calls of the protocol, without a transport
     health        grpc.health.v1 over the data plane
+    reflection    which services and messages there are
     watchdog      ends runs that hold the event loop
-    grpc_server   the data plane under grpc.aio
-    processors    how many processors may be used
-    command_line  options, start, signals, stop
+    streaming     many requests over one call
+    dispatch      bytes to bytes on an event loop
+    grpc_server   the dispatcher under grpc.aio
+    options       what the command line takes
+    command_line  start, signals, stop
 """
 
+from serve.async_client import AsyncClient
 from serve.client import Client, ModelMetadata, TensorMetadata
 from serve.errors import (
     CancelledError,
@@ -46,6 +65,7 @@ from serve.errors import (
 )
 
 __all__ = [
+    "AsyncClient",
     "CancelledError",
     "Client",
     "ClientInputError",

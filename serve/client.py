@@ -1,7 +1,8 @@
 """The client: arrays in, arrays out, by the names the model declares."""
 
+import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -15,7 +16,22 @@ from serve.messages import INFERENCE, service_methods
 from serve.status import FROM_GRPC
 from serve.tensors import Array, decode_raw, encode_raw
 
-_UNLIMITED = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+#: Only these are repeated where the server could not be reached or was too busy: they change nothing.
+_REPEATABLE = ("ModelInfer", "ModelMetadata", "ServerMetadata")
+_RETRIES = {
+    "maxAttempts": 4,
+    "initialBackoff": "0.05s",
+    "maxBackoff": "1s",
+    "backoffMultiplier": 3,
+    "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
+}
+_NAMES = [{"service": INFERENCE, "method": method} for method in _REPEATABLE]
+CHANNEL_OPTIONS: list[tuple[str, Any]] = [
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.service_config", json.dumps({"methodConfig": [{"name": _NAMES, "retryPolicy": _RETRIES}]})),
+]
+METHODS = service_methods(INFERENCE)
 
 
 @dataclass(frozen=True)
@@ -47,16 +63,8 @@ class Client:
     def __init__(self, address: str, timeout: float | None = 60.0) -> None:
         self.address = address
         self._timeout = timeout
-        self._channel = grpc.insecure_channel(address, options=_UNLIMITED)
-        self._methods = service_methods(INFERENCE)
-        self._calls: dict[str, Callable[..., Any]] = {
-            name: self._channel.unary_unary(
-                method.path,
-                request_serializer=method.request.SerializeToString,
-                response_deserializer=method.response.FromString,
-            )
-            for name, method in self._methods.items()
-        }
+        self._channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
+        self._calls: dict[str, Callable[..., Any]] = calls_of(self._channel)
         self._known: dict[tuple[str, str], ModelMetadata] = {}
 
     def __enter__(self) -> Self:
@@ -90,49 +98,50 @@ class Client:
         Raises ClientInputError for a value that cannot be sent unchanged, DeadlineExceededError
         after `timeout` seconds, and the ServerError of the server's status for the rest.
         """
-        number = str(version)
-        allowed = self._timeout if timeout is None else timeout
-        ends = None if allowed is None else time.monotonic() + allowed
-        known = self._known_metadata(model, number, allowed)
-        declared = {tensor.name: tensor.datatype for tensor in known.inputs}
-        request = self._methods["ModelInfer"].request(model_name=model, model_version=number)
-        for name, value in inputs.items():
-            datatype = BY_NAME.get(declared.get(name, "")) or natural_datatype(name, value)
-            array = wire_array(name, value, datatype)
-            request.inputs.add(name=name, datatype=datatype.name, shape=array.shape)
-            request.raw_input_contents.append(encode_raw(datatype, array))
-        for name in outputs or ():
-            request.outputs.add(name=name)
+        ends = _end(self._timeout if timeout is None else timeout)
+        known = self._known_metadata(model, str(version), _left(ends))
+        request = inference_request(known, (model, str(version)), inputs, outputs)
         try:
-            left = None if ends is None else max(0.0, ends - time.monotonic())
-            response = self._call("ModelInfer", request, left)
+            response = self._call("ModelInfer", request, _left(ends))
         except ServerError:
-            self._known.pop((model, number), None)  # the model may be another one by now
+            self._known.pop((model, str(version)), None)  # the model may be another one by now
             raise
-        return _arrays(response)
+        return arrays_of(response)
+
+    def infer_stream(
+        self,
+        model: str,
+        requests: Iterable[Mapping[str, Any]],
+        outputs: Sequence[str] | None = None,
+        timeout: float | None = None,
+        version: str | int = "",
+    ) -> Iterator[dict[str, Array] | ServerError]:
+        """Send many requests over one call; give each answer, or its error, in their order.
+
+        `timeout` is for all of them together, None without limit. Nothing is repeated.
+        """
+        known = self._known_metadata(model, str(version), self._timeout)
+        sent = (inference_request(known, (model, str(version)), inputs, outputs) for inputs in requests)
+        try:
+            for response in self._calls["ModelStreamInfer"](sent, timeout=timeout):
+                yield streamed(response)
+        except grpc.RpcError as error:
+            raise server_error(error, self.address) from None
 
     def metadata(self, model: str, version: str | int = "", timeout: float | None = None) -> ModelMetadata:
         """Ask for the model's inputs, outputs and ready versions.
 
         Raises NotFoundError for an unknown model or version, UnavailableError for one not ready.
         """
-        request = self._methods["ModelMetadata"].request(name=model, version=str(version))
-        allowed = self._timeout if timeout is None else timeout
-        response = self._call("ModelMetadata", request, allowed)
-        return ModelMetadata(
-            name=response.name,
-            versions=tuple(response.versions),
-            platform=response.platform,
-            inputs=_tensors(response.inputs),
-            outputs=_tensors(response.outputs),
-        )
+        request = METHODS["ModelMetadata"].request(name=model, version=str(version))
+        return metadata_of(self._call("ModelMetadata", request, self._timeout if timeout is None else timeout))
 
     def is_ready(self, model: str = "", version: str | int = "") -> bool:
         """Whether the server, or that model of it, would answer; False where none is reached."""
         name = "ModelReady" if model else "ServerReady"
         fields = {"name": model, "version": str(version)} if model else {}
         try:
-            response = self._call(name, self._methods[name].request(**fields), self._timeout)
+            response = self._call(name, METHODS[name].request(**fields), self._timeout)
         except ServerError as error:
             if error.code in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED):
                 return False
@@ -149,10 +158,69 @@ class Client:
         try:
             return self._calls[name](request, timeout=timeout)
         except grpc.RpcError as error:
-            raise _server_error(error, self.address) from None
+            raise server_error(error, self.address) from None
 
 
-def _server_error(error: Any, address: str) -> ServerError:
+def _end(seconds: float | None) -> float | None:
+    return None if seconds is None else time.monotonic() + seconds
+
+
+def _left(end: float | None) -> float | None:
+    return None if end is None else max(0.0, end - time.monotonic())
+
+
+def calls_of(channel: Any) -> dict[str, Callable[..., Any]]:
+    """Every call of the protocol over a channel, of either kind, by name."""
+    makers = {(False, False): channel.unary_unary, (True, True): channel.stream_stream}
+    return {
+        name: makers[method.takes_stream, method.streams](
+            method.path,
+            request_serializer=method.request.SerializeToString,
+            response_deserializer=method.response.FromString,
+        )
+        for name, method in METHODS.items()
+    }
+
+
+def inference_request(
+    known: ModelMetadata, place: tuple[str, str], inputs: Mapping[str, Any], outputs: Sequence[str] | None
+) -> Any:
+    """The request to a model and version, each input as the datatype that is declared.
+
+    Raises ClientInputError for a value that cannot be sent unchanged.
+    """
+    declared = {tensor.name: tensor.datatype for tensor in known.inputs}
+    request = METHODS["ModelInfer"].request(model_name=place[0], model_version=place[1])
+    for name, value in inputs.items():
+        datatype = BY_NAME.get(declared.get(name, "")) or natural_datatype(name, value)
+        array = wire_array(name, value, datatype)
+        request.inputs.add(name=name, datatype=datatype.name, shape=array.shape)
+        request.raw_input_contents.append(encode_raw(datatype, array))
+    for name in outputs or ():
+        request.outputs.add(name=name)
+    return request
+
+
+def streamed(response: Any) -> "dict[str, Array] | ServerError":
+    """One answer of a stream: arrays, or the error of this request alone."""
+    if response.error_message:
+        return ServerError(response.error_message)
+    return arrays_of(response.infer_response)
+
+
+def metadata_of(response: Any) -> ModelMetadata:
+    """What a ModelMetadataResponse says."""
+    return ModelMetadata(
+        name=response.name,
+        versions=tuple(response.versions),
+        platform=response.platform,
+        inputs=_tensors(response.inputs),
+        outputs=_tensors(response.outputs),
+    )
+
+
+def server_error(error: Any, address: str) -> ServerError:
+    """The error of a failed call, with the server's sentence and, where ours help, more words."""
     code = FROM_GRPC.get(error.code(), Code.UNKNOWN)
     text = error.details() or ""
     if code is Code.DEADLINE_EXCEEDED and text == "Deadline Exceeded":
@@ -166,7 +234,8 @@ def _tensors(tensors: Any) -> tuple[TensorMetadata, ...]:
     return tuple(TensorMetadata(tensor.name, tensor.datatype, tuple(tensor.shape)) for tensor in tensors)
 
 
-def _arrays(response: Any) -> dict[str, Array]:
+def arrays_of(response: Any) -> dict[str, Array]:
+    """The outputs of a ModelInferResponse; InternalError for a response that is none."""
     raws = list(response.raw_output_contents)
     if len(raws) != len(response.outputs):
         raise InternalError(f"expected {len(response.outputs)} raw outputs, got {len(raws)}: not this protocol")

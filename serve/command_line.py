@@ -1,37 +1,61 @@
 """`python -m serve REPOSITORY`: options, start, signals, stop."""
 
 import asyncio
+import contextlib
 import ipaddress
 import logging
 import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from serve.dataplane import DataPlane
+from serve.device import find_device
 from serve.errors import ServeError, StartError
+from serve.folders import Sources
 from serve.grpc_server import GrpcServer, ServerSettings, address_of
+from serve.loading import Loader, LoadLimits
+from serve.model_config import parse_policy
+from serve.options import (
+    Control,
+    DrainDelay,
+    DrainSeconds,
+    FlatModels,
+    HardLinks,
+    Host,
+    Insecure,
+    LoadModels,
+    MessageBytes,
+    ModelControl,
+    OnDevice,
+    PollSeconds,
+    Port,
+    Readiness,
+    ReadyWhen,
+    RepositoryFolder,
+    SettleSeconds,
+    StagingFolder,
+    Threads,
+    TrialBytes,
+    TrialSeconds,
+    VersionLabels,
+    VersionPolicy,
+    Workers,
+)
 from serve.processors import usable_processors
-from serve.repository import Repository, load
+from serve.repository import Mode, Options, Repository
 from serve.session import SessionSettings
 
 BALANCER_SECONDS = 5.0
 
+_log = logging.getLogger("serve")
+
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-
-
-class Readiness(StrEnum):
-    """When the server as a whole says that it is ready."""
-
-    ALL = "all"
-    ANY = "any"
-    STARTED = "started"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,38 +70,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @app.command()
 def serve(
-    repository: Annotated[Path | None, typer.Argument(help="Folder of <model>/<version>/model.onnx.")] = None,
-    model: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=DIR", help="A flat folder with model.onnx; may be repeated."),
-    ] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8001,
-    insecure: Annotated[bool, typer.Option("--insecure", help="Listen beyond this machine without TLS.")] = False,
-    max_message_bytes: Annotated[
-        int, typer.Option(min=1, max=2**31 - 1, help="Largest request, also after inflating.")
-    ] = 64 * 1024 * 1024,
-    drain_seconds: Annotated[
-        float, typer.Option(min=0, help="Time for accepted requests to finish when stopping.")
-    ] = 30.0,
-    drain_delay_seconds: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            help="Time to go on accepting after saying NOT_SERVING, for balancers [default: 0 on loopback, else 5].",
-        ),
-    ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=1, help="Threads that run models [default: the processors we may use]."),
-    ] = None,
-    threads: Annotated[
-        int | None,
-        typer.Option(min=1, help="Threads inside one operator [default: processors / workers]."),
-    ] = None,
-    ready_when: Annotated[
-        Readiness, typer.Option(help="Ready when all models are, any is, or once started.")
-    ] = Readiness.ALL,
+    repository: RepositoryFolder = None,
+    model: FlatModels = None,
+    host: Host = "127.0.0.1",
+    port: Port = 8001,
+    insecure: Insecure = False,
+    max_message_bytes: MessageBytes = 64 * 1024 * 1024,
+    drain_seconds: DrainSeconds = 30.0,
+    drain_delay_seconds: DrainDelay = None,
+    workers: Workers = None,
+    threads: Threads = None,
+    ready_when: ReadyWhen = Readiness.ALL,
+    model_control: Control = ModelControl.NONE,
+    poll_seconds: PollSeconds = 1.0,
+    settle_seconds: SettleSeconds = 2.0,
+    load_model: LoadModels = None,
+    version_policy: VersionPolicy = "latest:1",
+    version_label: VersionLabels = None,
+    device: OnDevice = "auto",
+    trial_seconds: TrialSeconds = 120.0,
+    trial_bytes: TrialBytes = None,
+    allow_hard_links: HardLinks = False,
+    staging_folder: StagingFolder = None,
 ) -> None:
     """Serve ONNX models over gRPC with the Open Inference Protocol."""
     processors = usable_processors()
@@ -92,9 +106,20 @@ def serve(
     try:
         _check_environment()
         _check_address(host, port, insecure)
-        inside = SessionSettings(threads or max(1, processors // settings.workers))
-        models = _load(repository, model or [], inside)
-        asyncio.run(_serve(DataPlane(models, ready_when.value), settings))
+        changes = Options(
+            Mode(model_control.value),
+            parse_policy(version_policy),
+            _labels(version_label or []),
+            tuple(load_model or []),
+            settle_seconds,
+        )
+        sources = _sources(repository, model or [])
+        inside = SessionSettings(threads or max(1, processors // settings.workers), find_device(device))
+        limits = LoadLimits(trial_seconds, trial_bytes or 0, allow_hard_links, staging_folder)
+        models = Repository(sources, Loader(inside, limits), changes)
+        if not inside.device.is_cpu:
+            print(f"serve: models run on {inside.device}", file=sys.stderr)
+        asyncio.run(_serve(DataPlane(models, ready_when.value), settings, poll_seconds))
     except ServeError as error:
         print(f"serve: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
@@ -102,17 +127,14 @@ def serve(
         raise typer.Exit(128 + signal.SIGINT) from None
 
 
-def _load(repository: Path | None, flat: list[str], settings: SessionSettings) -> Repository:
-    """Load what the command line names and tell what is unavailable."""
+def _sources(repository: Path | None, flat: list[str]) -> Sources:
     folders = _flat_models(flat)
     if repository is None and not folders:
         raise StartError("nothing to serve: give a repository folder or --model NAME=DIR")
-    models = load(repository, folders, settings)
-    _tell_unavailable(models)
-    return models
+    return Sources(repository, folders)
 
 
-async def _serve(plane: DataPlane, settings: ServerSettings) -> None:
+async def _serve(plane: DataPlane, settings: ServerSettings, poll_seconds: float) -> None:
     stopping = asyncio.Event()
 
     def on_signal(number: int) -> None:
@@ -124,14 +146,44 @@ async def _serve(plane: DataPlane, settings: ServerSettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
     server = GrpcServer(plane, settings)
-    port = await server.start()
-    count = sum(bool(model.ready) for model in plane.repository)
-    print(f"serving {count} model{'' if count == 1 else 's'} on {address_of(settings.host, port)}", flush=True)
+    address = address_of(settings.host, await server.start())
+    changes = asyncio.create_task(_change(plane.repository, address, poll_seconds))
+    changes.add_done_callback(lambda _: None if changes.cancelled() or not changes.exception() else stopping.set())
     await stopping.wait()
-    if not await server.stop():
+    plane.repository.close()
+    changes.cancel()
+    stopped = await server.stop()
+    with contextlib.suppress(asyncio.CancelledError):
+        await changes
+    if not stopped:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)  # a run that cannot be interrupted holds its thread; nobody waits for it
+
+
+async def _change(models: Repository, address: str, seconds: float) -> None:
+    """Load what is to be loaded at the start, tell of it, and look for changes from then on."""
+    await asyncio.to_thread(models.start)
+    _tell_unavailable(models)
+    count = sum(bool(model.ready) for model in models)
+    print(f"serving {count} model{'' if count == 1 else 's'} on {address}", flush=True)
+    while models.options.mode is Mode.POLL:
+        await asyncio.sleep(seconds)
+        try:
+            await asyncio.to_thread(models.poll, time.monotonic())
+        except StartError as error:  # the repository cannot be read now; what is loaded serves on
+            _log.warning("%s", error)
+
+
+def _labels(texts: list[str]) -> dict[str, dict[str, int]]:
+    labels: dict[str, dict[str, int]] = {}
+    for text in texts:
+        name, _, rest = text.partition(":")
+        label, _, number = rest.partition("=")
+        if not (name and label.isidentifier() and number.isdecimal()):
+            raise StartError(f"--version-label takes NAME:LABEL=VERSION, got {text!r}")
+        labels.setdefault(name, {})[label] = int(number)
+    return labels
 
 
 def _flat_models(texts: list[str]) -> dict[str, Path]:
@@ -151,7 +203,7 @@ def _tell_unavailable(models: Repository) -> None:
         if not model.versions:
             print(f"serve: model '{model.name}' is unavailable: {model.reason}", file=sys.stderr)
         for number, version in model.versions.items():
-            if version.session is None:
+            if version.reason:
                 print(
                     f"serve: version {number} of model '{model.name}' is unavailable: {version.reason}",
                     file=sys.stderr,

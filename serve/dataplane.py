@@ -4,85 +4,50 @@ Nothing here knows gRPC. Errors are those of `serve.errors`; a transport maps th
 """
 
 import json
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
+from math import inf
 from typing import Any
+from weakref import WeakKeyDictionary
 
+from serve.batcher import Limits
 from serve.errors import (
+    InvalidArgumentError,
     NotFoundError,
+    ServerError,
     UnavailableError,
     UnimplementedError,
 )
+from serve.inference import Inference, Lane
 from serve.messages import (
+    LogSettingsResponse,
     ModelConfigResponse,
-    ModelInferResponse,
     ModelMetadataResponse,
     ModelReadyResponse,
+    ModelStatisticsResponse,
     RepositoryIndexResponse,
+    RepositoryModelLoadResponse,
+    RepositoryModelUnloadResponse,
     ServerLiveResponse,
     ServerMetadataResponse,
     ServerReadyResponse,
+    TraceSettingResponse,
 )
-from serve.repository import MODEL_FILE, Repository, Version
-from serve.requests import Decoded, check_parameters, decode
-from serve.session import Session, Stop
-from serve.signatures import DEFAULT_SIGNATURE, Signature, TensorSpec
-from serve.tensors import Array, encode_raw
+from serve.repository import Repository, Version
+from serve.requests import check_parameters
+from serve.session import Session
+from serve.signatures import Signature, TensorSpec
+from serve.statistics import Snapshot, Statistics
 
 PLATFORM = "onnxruntime_onnx"
 BACKEND = "onnxruntime"
-EXTENSIONS = ("binary_tensor_data", "model_configuration", "parameters")
+EXTENSIONS = ("binary_tensor_data", "model_configuration", "parameters", "schedule_policy", "statistics")
 
-
-class Inference:
-    """One checked inference, ready to run once, on whichever thread the transport chooses."""
-
-    __slots__ = ("_decoded", "_found", "_request_id", "_session", "_stop")
-
-    def __init__(self, request: Any, found: Version, session: Session) -> None:
-        self._found = found
-        self._session = session
-        self._request_id: str = request.id
-        self._decoded: Decoded = decode(request, session.signature)
-        self._stop = Stop()
-
-    @property
-    def expected_seconds(self) -> float:
-        """How long `run` is expected to take, by the model's earlier runs."""
-        if self._decoded.answer is not None:
-            return 0.0
-        return self._session.expected_seconds(self._decoded.arrays)
-
-    def run(self) -> Any:
-        """Run the model and return the ModelInferResponse.
-
-        Raises InvalidArgumentError where the model refuses the values, CancelledError after
-        `stop`, InternalError where it fails.
-        """
-        decoded = self._decoded
-        arrays = decoded.answer
-        if arrays is None:
-            names = [spec.name for spec in decoded.outputs]
-            arrays = self._session.run(decoded.arrays, names, self._stop)
-        return self._response(decoded.outputs, arrays)
-
-    def stop(self) -> None:
-        """End the run early; it raises CancelledError."""
-        self._stop.set()
-
-    def renew(self) -> None:
-        """Allow one more `run` after it was stopped."""
-        self._stop = Stop()
-
-    def _response(self, specs: list[TensorSpec], arrays: list[Array]) -> Any:
-        response = ModelInferResponse(
-            model_name=self._found.model,
-            model_version=str(self._found.number),
-            id=self._request_id,
-        )
-        for spec, array in zip(specs, arrays, strict=True):
-            response.outputs.add(name=spec.name, datatype=spec.datatype.name, shape=array.shape)
-            response.raw_output_contents.append(encode_raw(spec.datatype, array))
-        return response
+_TRACE = {"trace_file": "", "trace_level": "OFF", "trace_rate": "1000", "trace_count": "-1", "log_frequency": "0"}
+_NOT_OFFERED = {
+    "SystemSharedMemory": "this server shares no memory with its callers; send tensors in the request",
+    "CudaSharedMemory": "this server shares no GPU memory with its callers; send tensors in the request",
+}
 
 
 class DataPlane:
@@ -92,9 +57,13 @@ class DataPlane:
     (at least one has) or "started" (always, also with no model at all).
     """
 
-    def __init__(self, repository: Repository, ready_when: str = "all") -> None:
+    def __init__(self, repository: Repository, ready_when: str = "all", limits: Limits | None = None) -> None:
+        """Answer for these models; `limits` of every signature's batches and queue."""
         self.repository = repository
         self._ready_when = ready_when
+        self._limits = limits or Limits()
+        self._lanes: WeakKeyDictionary[Session, Lane] = WeakKeyDictionary()
+        self._statistics: dict[tuple[str, int, str], Statistics] = {}
         self._accepting = True
         self.is_serving = True
 
@@ -109,26 +78,62 @@ class DataPlane:
     @property
     def is_ready(self) -> bool:
         """Whether the server as a whole would answer, by its readiness rule."""
-        if not self.is_serving:
+        if not self.is_serving or not self.repository.has_started:
             return False
         if self._ready_when == "started":
             return True
         states = [bool(model.ready) for model in self.repository]
         return any(states) if self._ready_when == "any" else bool(states) and all(states)
 
-    def inference(self, request: Any) -> Inference:
-        """Check a ModelInferRequest and return the work it asks for.
+    def inference(self, request: Any, seconds: float = inf) -> Inference:
+        """Check a ModelInferRequest and return the work it asks for; `seconds` are left to its caller.
 
         Raises InvalidArgumentError, NotFoundError or UnavailableError with one sentence.
         """
         if not self._accepting:
             raise UnavailableError("the server is stopping and accepts no new requests")
         check_parameters(request)
-        found, session = self._find(request.model_name, request.model_version)
-        if "signature_name" in request.parameters:
-            name = request.parameters["signature_name"].string_param
-            _check_signature(found.model, name or DEFAULT_SIGNATURE)
-        return Inference(request, found, session)
+        named = request.parameters["signature_name"].string_param if "signature_name" in request.parameters else ""
+        found, session = self._find(request.model_name, request.model_version, named)
+        lane = self.lane(found, session)
+        try:
+            return Inference(request, found, session, lane, seconds)
+        except ServerError as error:
+            lane.statistics.failed(error.code, 0)
+            raise
+
+    def lane(self, found: Version, session: Session) -> Lane:
+        """Return the queue and counts of one signature of a version."""
+        lane = self._lanes.get(session)
+        if lane is None:
+            place = (found.model, found.number, session.signature.name)
+            counts = self._statistics.setdefault(place, Statistics())
+            config = self.repository.model(found.model).config
+            most, limits = config.message.max_batch_size, config.limits(self._limits)
+            lane = self._lanes.setdefault(session, Lane(counts, limits, session.batching_refused, most))
+        return lane
+
+    def answers(self) -> dict[str, Callable[[Any], Any]]:
+        """Return every call of the protocol that is a question with one answer, by name."""
+        return {
+            "ServerLive": self.server_live,
+            "ServerReady": self.server_ready,
+            "ServerMetadata": self.server_metadata,
+            "ModelReady": self.model_ready,
+            "ModelMetadata": self.model_metadata,
+            "ModelConfig": self.model_config,
+            "ModelStatistics": self.model_statistics,
+            "RepositoryIndex": self.repository_index,
+            "RepositoryModelLoad": self.repository_model_load,
+            "RepositoryModelUnload": self.repository_model_unload,
+            "TraceSetting": self.trace_setting,
+            "LogSettings": self.log_settings,
+            **{
+                name + end: _refusing(sentence)
+                for name, sentence in _NOT_OFFERED.items()
+                for end in ("Status", "Register", "Unregister")
+            },
+        }
 
     def server_live(self, _request: Any) -> Any:
         """True as long as the process runs, also while it stops."""
@@ -167,7 +172,7 @@ class DataPlane:
         return response
 
     def model_config(self, request: Any) -> Any:
-        """The model's configuration, made from the file alone.
+        """The model's configuration, made from the files and what its config.pbtxt adds.
 
         `max_batch_size` is 0, so all dims are full shapes, the same as in the metadata.
         """
@@ -175,9 +180,10 @@ class DataPlane:
         signature = session.signature
         response = ModelConfigResponse()
         config = response.config
-        config.name, config.platform, config.backend = found.model, PLATFORM, BACKEND
-        config.default_model_filename = MODEL_FILE
-        config.version_policy.all.SetInParent()
+        config.name, config.platform, config.backend = request.name, PLATFORM, BACKEND
+        settings = self.repository.model(found.model).config
+        config.default_model_filename = settings.file
+        (settings.policy or self.repository.options.policy).fill(config.version_policy)
         config.model_transaction_policy.decoupled = False
         for entries, specs in (
             (config.input, signature.inputs),
@@ -186,10 +192,13 @@ class DataPlane:
             for spec in specs:
                 number = spec.datatype.config_number
                 entries.add(name=spec.name, data_type=number, dims=spec.wire_shape)
-        kind = config.instance_group.add(name=found.model, count=1)
-        kind.kind = kind.KIND_CPU
-        config.parameters["signatures"].string_value = json.dumps(_described(signature))
+        kind = config.instance_group.add(name=found.model, count=self.lane(found, session).batcher.limits.instances)
+        kind.kind = kind.KIND_CPU if session.device.is_cpu else kind.KIND_GPU
+        kind.gpus.extend([] if session.device.is_cpu else [session.device.number])
+        described = {name: _described(one.signature, self.lane(found, one)) for name, one in found.sessions.items()}
+        config.parameters["signatures"].string_value = json.dumps(described)
         config.parameters["providers"].string_value = json.dumps(session.providers)
+        config.parameters["device"].string_value = str(session.device)
         return response
 
     def repository_index(self, request: Any) -> Any:
@@ -197,37 +206,103 @@ class DataPlane:
 
         Raises UnimplementedError for a named repository: there is one, without a name.
         """
-        if request.repository_name:
-            raise UnimplementedError("this server has one repository; leave repository_name empty")
+        _check_repository(request)
         response = RepositoryIndexResponse()
-        for model in self.repository:
-            for one in model.versions.values():
-                if one.session is not None or not request.ready:
-                    response.models.add(
-                        name=model.name,
-                        version=str(one.number),
-                        state=one.state.value,
-                        reason=one.reason,
-                    )
-            if not model.versions and not request.ready:
-                response.models.add(name=model.name, state="UNAVAILABLE", reason=model.reason)
+        for name, number, state, reason in self.repository.index(request.ready):
+            response.models.add(name=name, version=number, state=state, reason=reason)
         return response
 
-    def _find(self, address: str, version_text: str) -> tuple[Version, Session]:
-        """Return what `model` or `model:signature` stands for."""
+    def model_statistics(self, request: Any) -> Any:
+        """Counts and durations of one model, one version, one signature, or of everything that is ready.
+
+        Raises what looking up a model raises.
+        """
+        response = ModelStatisticsResponse()
+        if not request.name:
+            found = [one for model in self.repository for one in model.ready]
+        elif request.version:
+            found = [self._find(request.name, request.version)[0]]
+        else:
+            self._find(request.name, "")
+            found = self.repository.model(request.name.partition(":")[0]).ready
+        signature = request.name.partition(":")[2]
+        for one in found:
+            entry = response.model_stats.add(name=request.name or one.model, version=str(one.number))
+            self.snapshot(one, signature).fill(entry)
+        return response
+
+    def snapshot(self, found: Version, signature: str = "") -> Snapshot:
+        """Return the counts of a version: of one signature, or of all together."""
+        return Snapshot.total(
+            counts.snapshot()
+            for (model, number, name), counts in list(self._statistics.items())
+            if (model, number) == (found.model, found.number) and signature in ("", name)
+        )
+
+    def repository_model_load(self, request: Any) -> Any:
+        """Load or reload a model by its name; takes as long as the load.
+
+        Raises UnimplementedError for contents sent along, and what `Repository.load` raises.
+        """
+        _check_repository(request)
+        for name in request.parameters:
+            if name == "config" or name.startswith("file:"):
+                raise UnimplementedError(
+                    f"parameter {name[:80]!r}: models are loaded from the repository only, never from a request"
+                )
+        self.repository.load(request.model_name)
+        return RepositoryModelLoadResponse()
+
+    def repository_model_unload(self, request: Any) -> Any:
+        """Take a model away; takes as long as the requests that it is answering. Raises what `unload` raises."""
+        _check_repository(request)
+        self.repository.unload(request.model_name)
+        return RepositoryModelUnloadResponse()
+
+    def trace_setting(self, request: Any) -> Any:
+        """The settings of tracing, which is off; UnimplementedError for a change."""
+        if request.settings:
+            raise UnimplementedError("trace settings cannot be changed over the network")
+        if request.model_name:
+            self.repository.model(request.model_name)
+        response = TraceSettingResponse()
+        for name, value in _TRACE.items():
+            response.settings[name].value.append(value)
+        return response
+
+    def log_settings(self, request: Any) -> Any:
+        """The settings of the log; UnimplementedError for a change, above all of its file."""
+        if request.settings:
+            raise UnimplementedError("log settings cannot be changed over the network")
+        response = LogSettingsResponse()
+        for name in ("log_info", "log_warning", "log_error"):
+            response.settings[name].bool_param = True
+        response.settings["log_verbose_level"].uint32_param = 0
+        response.settings["log_file"].string_param = ""
+        response.settings["log_format"].string_param = "default"
+        return response
+
+    def _find(self, address: str, version_text: str, named: str = "") -> tuple[Version, Session]:
+        """Return what `model` or `model:signature` stands for, `named` being the signature said beside it."""
         name, colon, signature = address.partition(":")
-        found = self.repository.ready_version(name, version_text)
-        if colon:
-            _check_signature(name, signature)
-        return found
+        if colon and named not in ("", signature):
+            raise InvalidArgumentError(f"model {address!r} and signature_name {named!r} contradict each other")
+        return self.repository.ready_version(name, version_text, signature if colon else named or None)
 
 
-def _check_signature(model: str, name: str) -> None:
-    if name != DEFAULT_SIGNATURE:
-        raise NotFoundError(f"model '{model}' has no signature {name!r}; its signatures are: '{DEFAULT_SIGNATURE}'")
+def _check_repository(request: Any) -> None:
+    if request.repository_name:
+        raise UnimplementedError("this server has one repository; leave repository_name empty")
 
 
-def _described(signature: Signature) -> dict[str, Any]:
+def _refusing(sentence: str) -> Callable[[Any], Any]:
+    def refuse(_request: Any) -> Any:
+        raise UnimplementedError(sentence)
+
+    return refuse
+
+
+def _described(signature: Signature, lane: Lane) -> dict[str, Any]:
     def tensors(specs: tuple[TensorSpec, ...]) -> dict[str, Any]:
         return {
             spec.name: {
@@ -241,10 +316,14 @@ def _described(signature: Signature) -> dict[str, Any]:
     description: dict[str, Any] = {
         "inputs": tensors(signature.inputs),
         "outputs": tensors(signature.outputs),
+        "batchable": not lane.refused,
+        "most_rows_together": lane.batcher.limits.rows,
     }
+    if lane.refused:
+        description["why_not_batchable"] = lane.refused
     if signature.id_ranges:
         description["id_ranges"] = {name: list(ids) for name, ids in signature.id_ranges.items()}
-    return {signature.name: description}
+    return description
 
 
 def _server_version() -> str:

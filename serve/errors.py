@@ -47,10 +47,11 @@ class ServerError(ServeError):
 
     code: ClassVar[Code] = Code.UNKNOWN
 
-    def __init__(self, message: str) -> None:
-        """Keep the sentence as `message`; `str()` of the error gives the code with it."""
+    def __init__(self, message: str, retry_milliseconds: int | None = None) -> None:
+        """Keep the sentence as `message`; `retry_milliseconds` is when to try again, below 0: never."""
         super().__init__(message)
         self.message = message
+        self.retry_milliseconds = retry_milliseconds
 
     def __str__(self) -> str:
         return f"{self.code.value}: {self.message}"

@@ -1,50 +1,39 @@
-"""The data plane under grpc.aio: bytes in, bytes out, statuses.
+"""The dispatcher under grpc.aio: handlers, deadlines, statuses.
 
 grpc.aio rather than the threaded server: over the same data plane it took 218 against 246
 microseconds of CPU a call with 64 callers and the same latency with one, and a Watch or a stream
-costs no thread. Small requests of models that run faster than a change of threads are answered on
-the event loop; all others run on a pool of threads.
+costs no thread.
 """
 
 import asyncio
-import logging
+import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeAlias, TypeVar
+from functools import partial
+from math import inf
+from typing import Any, NoReturn, TypeAlias
 
 import grpc
 import grpc.aio
-from google.protobuf.message import DecodeError
 
-from serve.dataplane import DataPlane, Inference
-from serve.errors import (
-    CancelledError,
-    InternalError,
-    InvalidArgumentError,
-    ServerError,
-    StartError,
-)
+from serve.dataplane import DataPlane
+from serve.dispatch import Dispatcher, parse
+from serve.errors import ServerError, StartError
 from serve.health import Health
-from serve.messages import HEALTH, INFERENCE, Method, service_methods
+from serve.inference import unexpected
+from serve.messages import HEALTH, INFERENCE, REFLECTIONS, service_methods
+from serve.reflection import reflect
 from serve.status import TO_GRPC
-from serve.watchdog import Watchdog
 
 # Generic in the type information only, so quoted.
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Call = Callable[[bytes, Context], Awaitable[bytes]]
 
-#: Requests above this many bytes are read on a thread of the pool, whatever the model costs.
-SMALL_REQUEST_BYTES = 65_536
-#: Models expected to run within this many seconds are run on the event loop.
-CHEAP_SECONDS = 200e-6
-#: How long to wait for runs that were told to end; they look between two nodes.
-STOP_SECONDS = 2.0
-
-_Result = TypeVar("_Result")
-
-_log = logging.getLogger("serve")
+#: Calls that take as long as a model loads or is in use; they have a thread each.
+SLOW = {"RepositoryModelLoad", "RepositoryModelUnload"}
+#: Metadata of a stream whose caller wants it to end with the status of the first error.
+ENDS_AT_ERROR = ("triton_grpc_error", "true")
 
 
 @dataclass(frozen=True)
@@ -57,6 +46,7 @@ class ServerSettings:
     drain_delay: float = 0.0
     drain_seconds: float = 30.0
     workers: int = 1
+    reflection: bool = True
 
 
 class GrpcServer:
@@ -66,15 +56,13 @@ class GrpcServer:
         self._plane = plane
         self._settings = settings
         self._health = Health(plane)
-        self._workers = ThreadPoolExecutor(settings.workers, thread_name_prefix="serve-run")
-        self._watchdog = Watchdog()
-        self._work: set[Future[Any]] = set()
+        self._dispatcher = Dispatcher(plane, settings.workers)
         self._server = grpc.aio.server(options=_options(settings))
+        handlers = {INFERENCE: self._inference_handlers(), HEALTH: self._health_handlers()}
+        if settings.reflection:
+            handlers |= {name: _reflection_handlers(name) for name in REFLECTIONS}
         self._server.add_generic_rpc_handlers(
-            (
-                grpc.method_handlers_generic_handler(INFERENCE, self._inference_handlers()),
-                grpc.method_handlers_generic_handler(HEALTH, self._health_handlers()),
-            )
+            tuple(grpc.method_handlers_generic_handler(name, calls) for name, calls in handlers.items())
         )
 
     async def start(self) -> int:
@@ -84,6 +72,13 @@ class GrpcServer:
             bound = self._server.add_insecure_port(address)
         except RuntimeError as error:
             raise StartError(f"cannot listen on {address}: it is taken or not ours") from error
+        loop = asyncio.get_running_loop()
+
+        def changed() -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(self._health.changed)
+
+        self._plane.repository.on_change(changed)
         await self._server.start()
         return bound
 
@@ -99,83 +94,56 @@ class GrpcServer:
         self._plane.stop_accepting()
         self._health.close()
         await self._server.stop(self._settings.drain_seconds)
-        self._watchdog.close()
-        self._workers.shutdown(wait=False, cancel_futures=True)
-        left = await asyncio.to_thread(wait, list(self._work), STOP_SECONDS)
-        return not left.not_done
+        return await self._dispatcher.close()
 
     def _inference_handlers(self) -> dict[str, Handler]:
-        plane = self._plane
-        answers = {
-            "ServerLive": plane.server_live,
-            "ServerReady": plane.server_ready,
-            "ServerMetadata": plane.server_metadata,
-            "ModelReady": plane.model_ready,
-            "ModelMetadata": plane.model_metadata,
-            "ModelConfig": plane.model_config,
-            "RepositoryIndex": plane.repository_index,
+        dispatcher = self._dispatcher
+
+        async def infer(data: bytes, context: Context) -> bytes:
+            try:
+                return await dispatcher.infer(data, _seconds_left(context))
+            except ServerError as error:
+                await _abort(context, error)
+
+        async def stream(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+            ends_at_error = ENDS_AT_ERROR in (context.invocation_metadata() or ())
+            try:
+                async for answer in dispatcher.stream(requests, _seconds_left(context), ends_at_error):
+                    yield answer
+            except ServerError as error:
+                await _abort(context, error)
+
+        async def changing(name: str, data: bytes) -> bytes:
+            return await asyncio.to_thread(dispatcher.answer, name, data)
+
+        def answering(name: str) -> Handler:
+            return _unary(partial(changing if name in SLOW else dispatcher.answer, name))
+
+        return {
+            **{name: answering(name) for name in self._plane.answers()},
+            "ModelInfer": grpc.unary_unary_rpc_method_handler(infer),
+            "ModelStreamInfer": grpc.stream_stream_rpc_method_handler(stream),
         }
-        methods = service_methods(INFERENCE)
-        calls = {name: _answering(methods[name], answer) for name, answer in answers.items()}
-        calls["ModelInfer"] = self._infer(methods["ModelInfer"])
-        return {name: _unary(call) for name, call in calls.items()}
 
     def _health_handlers(self) -> dict[str, Handler]:
         methods = service_methods(HEALTH)
 
         async def watch(data: bytes, context: Context) -> AsyncIterator[bytes]:
-            request = await _checked(context, lambda: _parse(methods["Watch"], data))
+            try:
+                request = parse(methods["Watch"], data)
+            except ServerError as error:
+                await _abort(context, error)
             async for response in self._health.watch(request):
                 yield response.SerializeToString()
 
+        def answering(name: str, answer: Callable[[Any], Any]) -> Handler:
+            return _unary(lambda data: _serialized(answer(parse(methods[name], data))))
+
         return {
-            "Check": _unary(_answering(methods["Check"], self._health.check)),
-            "List": _unary(_answering(methods["List"], self._health.list)),
+            "Check": answering("Check", self._health.check),
+            "List": answering("List", self._health.list),
             "Watch": grpc.unary_stream_rpc_method_handler(watch),
         }
-
-    def _infer(self, method: Method) -> Call:
-        async def call(data: bytes, context: Context) -> bytes:
-            if len(data) > SMALL_REQUEST_BYTES:
-                inference = await self._on_worker(context, lambda: self._inference(method, data))
-            else:
-                inference = await _checked(context, lambda: self._inference(method, data))
-                if inference.expected_seconds < CHEAP_SECONDS:
-                    answer = await _checked(context, lambda: self._run_here(inference))
-                    if answer is not None:
-                        return answer
-            try:
-                return await self._on_worker(context, lambda: _run(inference))
-            except asyncio.CancelledError:
-                inference.stop()
-                raise
-
-        return call
-
-    def _inference(self, method: Method, data: bytes) -> Inference:
-        return self._plane.inference(_parse(method, data))
-
-    def _run_here(self, inference: Inference) -> bytes | None:
-        """Run on the event loop; None where it took too long and is to be repeated elsewhere."""
-        self._watchdog.watch(inference)
-        try:
-            return _run(inference)
-        except CancelledError:
-            inference.renew()
-            return None
-        finally:
-            self._watchdog.watch(None)
-
-    async def _on_worker(self, context: Context, work: Callable[[], _Result]) -> _Result:
-        future = self._workers.submit(work)
-        self._work.add(future)
-        future.add_done_callback(self._work.discard)
-        try:
-            return await asyncio.wrap_future(future)
-        except ServerError as error:
-            await _abort(context, error)
-        except Exception:
-            await _abort(context, _unexpected())
 
 
 def address_of(host: str, port: int) -> str:
@@ -193,29 +161,39 @@ def _options(settings: ServerSettings) -> list[tuple[str, int]]:
     ]
 
 
-def _unary(call: Call) -> Handler:
+def _reflection_handlers(name: str) -> dict[str, Handler]:
+    method = service_methods(name)["ServerReflectionInfo"]
+
+    async def reflection(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+        async for data in requests:
+            try:
+                yield _serialized(reflect(parse(method, data), method.response()))
+            except ServerError as error:
+                await _abort(context, error)
+
+    return {method.name: grpc.stream_stream_rpc_method_handler(reflection)}
+
+
+def _unary(answer: Callable[[bytes], Any]) -> Handler:
+    """A handler that answers at once on the event loop, or awaits the answer."""
+
+    async def call(data: bytes, context: Context) -> bytes:
+        try:
+            answered = answer(data)
+            data = await answered if inspect.isawaitable(answered) else answered
+            return data
+        except ServerError as error:
+            await _abort(context, error)
+        except Exception:
+            await _abort(context, unexpected())
+
     handler: Handler = grpc.unary_unary_rpc_method_handler(call)
     return handler
 
 
-def _answering(method: Method, answer: Callable[[Any], Any]) -> Call:
-    async def call(data: bytes, context: Context) -> bytes:
-        return await _checked(context, lambda: _serialized(answer(_parse(method, data))))
-
-    return call
-
-
-def _parse(method: Method, data: bytes) -> Any:
-    try:
-        return method.request.FromString(data)
-    except DecodeError as error:
-        raise InvalidArgumentError(
-            f"the bytes are no {method.name} request of the inference protocol: {error}"
-        ) from None
-
-
-def _run(inference: Inference) -> bytes:
-    return _serialized(inference.run())
+def _seconds_left(context: Context) -> float:
+    left = context.time_remaining()
+    return inf if left is None else float(left)
 
 
 def _serialized(message: Any) -> bytes:
@@ -223,20 +201,8 @@ def _serialized(message: Any) -> bytes:
     return data
 
 
-async def _checked(context: Context, work: Callable[[], _Result]) -> _Result:
-    """Return what the work returns; end the call with the status of the error it raises."""
-    try:
-        return work()
-    except ServerError as error:
-        await _abort(context, error)
-    except Exception:
-        await _abort(context, _unexpected())
-
-
-def _unexpected() -> InternalError:
-    _log.exception("a request met a fault of the server")
-    return InternalError("the server met a fault of its own; its log has the details")
-
-
 async def _abort(context: Context, error: ServerError) -> NoReturn:
-    await context.abort(TO_GRPC[error.code], error.message)
+    trailer: tuple[tuple[str, str], ...] = ()
+    if error.retry_milliseconds is not None:
+        trailer = (("grpc-retry-pushback-ms", str(error.retry_milliseconds)),)
+    await context.abort(TO_GRPC[error.code], error.message, trailer)

@@ -1,10 +1,13 @@
-"""How many processors this process may really use."""
+"""How many processors and how much memory this process may really use."""
 
+import ctypes
 import os
 from pathlib import Path
 
 _CGROUP_2 = Path("/sys/fs/cgroup/cpu.max")
 _CGROUP_1 = Path("/sys/fs/cgroup/cpu")
+_CGROUP_MEMORY = Path("/sys/fs/cgroup")
+_MEMINFO = Path("/proc/meminfo")
 
 
 def usable_processors() -> int:
@@ -12,6 +15,26 @@ def usable_processors() -> int:
     allowed = len(os.sched_getaffinity(0))
     quota = _quota()
     return allowed if quota is None else max(1, min(allowed, int(quota)))
+
+
+def usable_memory() -> int:
+    """Return the bytes that are free, less where a container's limit leaves less."""
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for line in _MEMINFO.read_text().splitlines():
+        if line.startswith("MemAvailable"):
+            free = int(line.split()[1]) * 1024
+    try:
+        limit = int((_CGROUP_MEMORY / "memory.max").read_text())
+        return min(free, limit - int((_CGROUP_MEMORY / "memory.current").read_text()))
+    except (OSError, ValueError):  # not in such a container, or "max"
+        return free
+
+
+def give_back_memory() -> None:
+    """Return what the C library keeps of freed memory to the system, where it can."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _quota() -> float | None:

@@ -29,12 +29,15 @@ _PARAMETER_CHOICES = {
 class Decoded:
     """A checked request: arrays by input name and the wanted outputs in the order of the answer.
 
-    `answer` is already there for a request of zero rows, else None.
+    `answer` is already there for a request of zero rows, else None. `trailing` are the shapes less
+    the rows, None where the inputs have no common number of rows; `rows` is 1 then.
     """
 
     arrays: dict[str, Array]
     outputs: list[TensorSpec]
     answer: list[Array] | None
+    rows: int
+    trailing: tuple[tuple[int, ...], ...] | None
 
 
 def decode(request: Any, signature: Signature) -> Decoded:
@@ -61,10 +64,10 @@ def decode(request: Any, signature: Signature) -> Decoded:
     bound = bind_sizes(signature, shapes)
     if has_zero_rows(signature, shapes):
         answer = [np.empty(zero_row_shape(spec, bound), spec.datatype.numpy) for spec in outputs]
-        return Decoded(arrays, outputs, answer)
+        return Decoded(arrays, outputs, answer, 0, None)
     for name, (low, beyond) in signature.id_ranges.items():
         _check_ids(name, arrays[name], low, beyond)
-    return Decoded(arrays, outputs, None)
+    return Decoded(arrays, outputs, None, *_rows(signature, shapes))
 
 
 def check_parameters(request: Any) -> None:
@@ -81,6 +84,13 @@ def check_parameters(request: Any) -> None:
                 raise InvalidArgumentError(f"parameter '{name}' is expected as {' or '.join(choices)}, got {choice}")
     if "sequence_start" in request.parameters and "sequence_id" not in request.parameters:
         raise InvalidArgumentError("parameter 'sequence_start' needs 'sequence_id' with it")
+
+
+def _rows(signature: Signature, shapes: dict[str, tuple[int, ...]]) -> tuple[int, tuple[tuple[int, ...], ...] | None]:
+    given = [shapes[spec.name] for spec in signature.inputs if spec.has_batch]
+    if len(given) < len(signature.inputs) or len({shape[0] for shape in given}) != 1:
+        return 1, None
+    return given[0][0], tuple(shape[1:] for shape in given)
 
 
 def _wanted_outputs(request: Any, signature: Signature) -> list[TensorSpec]:
@@ -143,7 +153,7 @@ def _check_datatype(spec: TensorSpec, given: str) -> None:
 
 
 def _check_ids(name: str, array: Array, low: int, beyond: int) -> None:
-    if low <= array.min() and array.max() < beyond:
+    if not array.size or (low <= array.min() and array.max() < beyond):
         return
     position = np.argwhere((array < low) | (array >= beyond))[0].tolist()
     row = f"row {position[0]}" if position else "a scalar"

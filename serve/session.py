@@ -1,7 +1,7 @@
 """One ONNX file in onnxruntime: loading, what it declares, running.
 
-The only file that imports onnxruntime. Models are loaded by path, never as bytes, since data
-beside the model would then be looked for in the current directory.
+Models are loaded by path, never as bytes, since data beside the model would then be looked for in
+the current directory.
 """
 
 import ctypes
@@ -24,11 +24,16 @@ from onnxruntime.capi import (
 )
 
 from serve.datatypes import BY_ONNX
+from serve.device import CPU, Device
 from serve.errors import CancelledError, InternalError, InvalidArgumentError, LoadError
+from serve.proof import why_not_batched
 from serve.signatures import DEFAULT_SIGNATURE, Dimension, Signature, TensorSpec, quoted
 from serve.tensors import Array
 
 ID_RANGES_KEY = "graphkit.id_ranges"
+
+#: After a run on inputs of more bytes the runtime's arena, which else keeps its largest size, gives back.
+SHRINK_BYTES = 8 * 1024 * 1024
 
 _BF16 = BY_ONNX["tensor(bfloat16)"]
 _ERRORS_ONLY, _SILENT = 3, 4
@@ -39,9 +44,17 @@ _creating = threading.Lock()
 
 @dataclass(frozen=True)
 class SessionSettings:
-    """How a model is executed; `threads` is the number of threads inside one operator."""
+    """How a model is executed.
+
+    `threads` is the number of threads inside one operator, `level` onnxruntime's effort on the graph
+    (disable_all, basic, extended, all); `arena` and `pattern` keep memory between runs.
+    """
 
     threads: int = 1
+    device: Device = CPU
+    level: str = "all"
+    arena: bool = True
+    pattern: bool = True
 
 
 class Stop:
@@ -64,19 +77,31 @@ class Stop:
 class Session:
     """A loaded model with its signature; `run` may be called from many threads."""
 
-    def __init__(self, path: Path, settings: SessionSettings) -> None:
-        """Load the file.
+    def __init__(
+        self,
+        path: Path,
+        settings: SessionSettings,
+        signature: Signature | str = DEFAULT_SIGNATURE,
+        batching_refused: str | None = None,
+    ) -> None:
+        """Load the file; a signature given by name is read from it, and whether it batches is tried.
 
         Raises LoadError with the reason where it cannot be loaded or served.
         """
-        self._session = _create(path, settings)
+        self.device = settings.device
+        self._shrinks = settings.device.is_cpu and settings.arena
+        self._session = _create(path, settings, {})
         self.providers: list[str] = self._session.get_providers()
-        self.signature = _signature(self._session, path)
+        if isinstance(signature, str):
+            signature = _signature(self._session, path, signature)
+        self.signature = signature
         self._expected: dict[int, float] = {}
         inputs, outputs = self.signature.inputs, self.signature.outputs
         self._by_value = all(spec.datatype is not _BF16 for spec in (*inputs, *outputs))
         if not self._by_value and any(spec.datatype.size == 0 for spec in inputs):
             raise LoadError("a BYTES input beside BF16 is more than the runtime's Python can pass")
+        #: Why requests may not share a run; empty where that is proven to be safe.
+        self.batching_refused = self._why_not_batched() if batching_refused is None else batching_refused
 
     def expected_seconds(self, arrays: Mapping[str, Array]) -> float:
         """Return what a run on inputs of about this size is expected to take.
@@ -85,6 +110,16 @@ class Session:
         """
         return self._expected.get(_size_class(arrays), math.inf)
 
+    def forget_times(self) -> None:
+        """Expect nothing of how long a run takes: what ran so far was no caller's."""
+        self._expected.clear()
+
+    def _why_not_batched(self) -> str:
+        names = [spec.name for spec in self.signature.outputs]
+        reason = why_not_batched(self.signature, lambda arrays: self.run(arrays, names, Stop()))
+        self.forget_times()
+        return reason
+
     def run(self, arrays: Mapping[str, Array], outputs: list[str], stop: Stop) -> list[Array]:
         """Return the named outputs for checked arrays by input name.
 
@@ -92,6 +127,8 @@ class Session:
         `stop.set()`, InternalError for the rest.
         """
         started = time.perf_counter()
+        if self._shrinks and sum(array.nbytes for array in arrays.values()) > SHRINK_BYTES:
+            stop.options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         try:
             results = self._results(arrays, outputs, stop)
         except (
@@ -128,25 +165,35 @@ class Session:
         self._expected[size] = expected + (seconds - expected) * weight
 
 
-def _create(path: Path, settings: SessionSettings) -> Any:
-    if path.is_symlink() or not path.is_file():
-        raise LoadError(f"{path.name} is missing, or not a regular file")
+def store_optimised(path: Path, settings: SessionSettings, target: Path, entries: Mapping[str, str]) -> None:
+    """Write the graph as onnxruntime would run it on this machine; LoadError where it cannot."""
+    _create(path, settings, entries, os.fspath(target))
+
+
+def _create(path: Path, settings: SessionSettings, entries: Mapping[str, str], store: str = "") -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = settings.threads
     options.log_severity_level = _ERRORS_ONLY
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    providers = ["CPUExecutionProvider"]
+    options.enable_cpu_mem_arena, options.enable_mem_pattern = settings.arena, settings.pattern
+    level = f"ORT_{'ENABLE_' if settings.level != 'disable_all' else ''}{settings.level.upper()}"
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
+    if store:
+        options.optimized_model_filepath = store
+    fixed = {"session.intra_op.allow_spinning": "0", "session.inter_op.allow_spinning": "0"}
+    for key, value in {**fixed, **entries}.items():
+        options.add_session_config_entry(key, value)
     try:
         with _creating:
-            session = onnxruntime.InferenceSession(os.fspath(path), options, providers=providers)
+            session = onnxruntime.InferenceSession(os.fspath(path), options, providers=settings.device.providers)
     except Exception as error:  # whatever it is, the other models are served
         raise LoadError(f"{path.name} cannot be loaded: {_sentence(error)}") from error
     session.disable_fallback()
+    if settings.device.provider not in session.get_providers():
+        raise LoadError(f"{path.name} was to run on {settings.device} and came out on {session.get_providers()}")
     return session
 
 
-def _signature(session: Any, path: Path) -> Signature:
+def _signature(session: Any, path: Path, name: str) -> Signature:
     inputs, outputs = session.get_inputs(), session.get_outputs()
     # The runtime shows a scalar and an undeclared shape alike, as []; the file tells them apart.
     unsure = any(not node.shape for node in (*inputs, *outputs))
@@ -154,7 +201,7 @@ def _signature(session: Any, path: Path) -> Signature:
     specs = tuple(_spec(node, shapeless) for node in inputs)
     metadata = session.get_modelmeta().custom_metadata_map
     return Signature(
-        name=DEFAULT_SIGNATURE,
+        name=name,
         inputs=specs,
         outputs=tuple(_spec(node, shapeless) for node in outputs),
         id_ranges=_id_ranges(metadata.get(ID_RANGES_KEY, "{}"), specs),

@@ -1,7 +1,8 @@
 """Shapes of a request against the declared ones, and answers to requests of zero rows.
 
-A zero-sized tensor never reaches the runtime: onnxruntime 1.32 ends the whole process on some
-operators with a batch of zero. Zero rows are answered from the declared shapes alone.
+A zero-sized tensor reaches the runtime only where a trial in another process went well: onnxruntime
+1.32 ends the whole process on some operators with a batch of zero. Zero rows are answered from the
+declared shapes alone.
 """
 
 import ast
@@ -75,14 +76,20 @@ def bind_sizes(signature: Signature, shapes: Mapping[str, tuple[int, ...]]) -> B
 
 
 def has_zero_rows(signature: Signature, shapes: Mapping[str, tuple[int, ...]]) -> bool:
-    """Return whether the request has zero rows, that is, must be answered without the runtime.
+    """Return whether the request has zero rows that are answered without the runtime.
 
-    Raises InvalidArgumentError for a zero anywhere but in a free first dimension, and where one
+    False where there is no zero, or where a trial has shown that the runtime survives these ones and
+    the answer cannot be had otherwise. Raises InvalidArgumentError for any other zero, and where one
     input has rows and another has none.
     """
     if all(0 not in shape for shape in shapes.values()):
         return False
+    zeros = frozenset((name, axis) for name, shape in shapes.items() for axis, size in enumerate(shape) if size == 0)
     batched = [name for name in shapes if signature.input_specs[name].has_batch]
+    if zeros in signature.zero_sets and not (
+        zeros == {(name, 0) for name in batched} and all(spec.has_batch for spec in signature.outputs)
+    ):
+        return False
     empty = [name for name in batched if shapes[name][0] == 0]
     for name, shape in shapes.items():
         if 0 in shape and name not in empty:

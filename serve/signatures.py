@@ -6,8 +6,9 @@ A signature knows neither the wire nor the runtime that will execute it.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
-from serve.datatypes import Datatype
+from serve.datatypes import BY_NAME, Datatype
 
 DEFAULT_SIGNATURE = "serving_default"
 
@@ -44,13 +45,15 @@ class Signature:
     """One entry point of a model.
 
     `id_ranges` gives, for an integer input that feeds a look-up, the lowest id and the first one
-    beyond the table.
+    beyond the table. `zero_sets`: axes (input, axis) that may be zero together, since a trial in
+    another process has shown that the runtime survives it.
     """
 
     name: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     id_ranges: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    zero_sets: frozenset[frozenset[tuple[str, int]]] = frozenset()
 
     @cached_property
     def input_specs(self) -> dict[str, TensorSpec]:
@@ -61,6 +64,32 @@ class Signature:
     def output_specs(self) -> dict[str, TensorSpec]:
         """The outputs by name, in declared order."""
         return {spec.name: spec for spec in self.outputs}
+
+
+def to_json(signature: Signature) -> dict[str, Any]:
+    """The signature as plain lists and texts, for another process."""
+    return {
+        "name": signature.name,
+        "inputs": [[spec.name, spec.datatype.name, spec.dims] for spec in signature.inputs],
+        "outputs": [[spec.name, spec.datatype.name, spec.dims] for spec in signature.outputs],
+        "id_ranges": dict(signature.id_ranges),
+        "zero_sets": [sorted(axes) for axes in signature.zero_sets],
+    }
+
+
+def from_json(told: Mapping[str, Any]) -> Signature:
+    """What `to_json` told."""
+
+    def specs(rows: list[Any]) -> tuple[TensorSpec, ...]:
+        return tuple(TensorSpec(name, BY_NAME[kind], None if d is None else tuple(d)) for name, kind, d in rows)
+
+    return Signature(
+        told["name"],
+        specs(told["inputs"]),
+        specs(told["outputs"]),
+        {name: (low, beyond) for name, (low, beyond) in told["id_ranges"].items()},
+        frozenset(frozenset((name, axis) for name, axis in axes) for axes in told["zero_sets"]),
+    )
 
 
 def quoted(names: Mapping[str, object] | list[str]) -> str:

@@ -18,21 +18,26 @@ KINDS = {"float32": "FP32", "int64": "INT64"}
 
 
 @contextmanager
-def served(models: dict[str, Model], repository: Path) -> Iterator[triton.InferenceServerClient]:
-    """A client of a server that answers for these models, exported and compared first."""
+def running(models: dict[str, Model], repository: Path, *options: str) -> Iterator[str]:
+    """The address of a server of its own that answers for these models, exported and compared first."""
     for name, model in models.items():
         (repository / name / "1").mkdir(parents=True)
         model.export(repository / name / "1" / "model.onnx")
-    command = [sys.executable, "-m", "serve", str(repository), "--port", "0"]
+    command = [sys.executable, "-m", "serve", str(repository), "--port", "0", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
-        address = server.stdout.readline().split()[-1]
         try:
-            with triton.InferenceServerClient(address) as client:
-                yield client
+            yield server.stdout.readline().split()[-1]
         finally:
             server.terminate()
             assert server.wait(30) == 0
+
+
+@contextmanager
+def served(models: dict[str, Model], repository: Path) -> Iterator[triton.InferenceServerClient]:
+    """A client of such a server."""
+    with running(models, repository) as address, triton.InferenceServerClient(address) as client:
+        yield client
 
 
 def asked(client: triton.InferenceServerClient, model: str, given: dict[str, Any]) -> Any:

@@ -20,9 +20,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from serve.dataplane import DataPlane
+from serve.folders import Sources
 from serve.grpc_server import GrpcServer, ServerSettings
+from serve.loading import Loader
 from serve.messages import HEALTH, INFERENCE, service_methods
-from serve.repository import load
+from serve.model_config import ALL
+from serve.repository import Mode, Options, Repository, load
 from serve.session import SessionSettings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -140,8 +143,9 @@ class RunningServer:
 class Background:
     """A server on an event loop of its own thread in this process."""
 
-    def __init__(self, repository: Path, settings: ServerSettings) -> None:
-        self.plane = DataPlane(load(repository, {}, SessionSettings()))
+    def __init__(self, repository: Path, settings: ServerSettings, options: dict[str, Any] | None = None) -> None:
+        """Serve a repository folder with fields of `repository.Options`, by default every version."""
+        self.plane = DataPlane(load(repository, {}, SessionSettings(), **{"policy": ALL, **(options or {})}))
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever)
         self._thread.start()
@@ -158,6 +162,7 @@ class Background:
     def close(self) -> None:
         """Stop the server and end its thread."""
         self.call(self.server.stop())
+        self.plane.repository.close()
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.close()
@@ -204,13 +209,34 @@ def onnx_models() -> OnnxModels:
     return OnnxModels()
 
 
+@pytest.fixture(scope="session")
+def loader() -> Iterator[Loader]:
+    """Loads versions on one trial process that stays."""
+    one = Loader(SessionSettings())
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def explicit(loader: Loader) -> Callable[..., Repository]:
+    """Make a repository of a folder, with fields of Options; models change by call, all are loaded at first."""
+
+    def make(folder: Path, **options: Any) -> Repository:
+        fields = {"mode": Mode.EXPLICIT, "chosen": ("*",), **options}
+        repository = Repository(Sources(folder, {}), loader, Options(**fields))
+        repository.start()
+        return repository
+
+    return make
+
+
 @pytest.fixture(scope="module")
 def background() -> Iterator[Callable[..., Background]]:
-    """Start servers in this process: repository folder, then fields of ServerSettings."""
+    """Start servers in this process: repository folder, fields of Options, then fields of ServerSettings."""
     started: list[Background] = []
 
-    def start(repository: Path, **settings: Any) -> Background:
-        started.append(Background(repository, ServerSettings(**settings)))
+    def start(repository: Path, options: dict[str, Any] | None = None, **settings: Any) -> Background:
+        started.append(Background(repository, ServerSettings(**settings), options))
         return started[-1]
 
     yield start

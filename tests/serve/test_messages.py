@@ -5,46 +5,28 @@ import subprocess
 import sys
 import venv
 from pathlib import Path
+from typing import Any
 
 import pytest
 from google.protobuf import descriptor_pool
 
-from serve.messages import INFERENCE, message_class, service_methods
+from serve.messages import INFERENCE, file_named, message_class, service_methods
 
 ROOT = Path(__file__).resolve().parents[2]
 
-MESSAGES = [
-    "ServerLiveRequest",
-    "ServerLiveResponse",
-    "ServerReadyRequest",
-    "ServerReadyResponse",
-    "ModelReadyRequest",
-    "ModelReadyResponse",
-    "ServerMetadataRequest",
-    "ServerMetadataResponse",
-    "ModelMetadataRequest",
-    "ModelMetadataResponse",
-    "ModelMetadataResponse.TensorMetadata",
-    "InferParameter",
-    "InferTensorContents",
-    "ModelInferRequest",
-    "ModelInferRequest.InferInputTensor",
-    "ModelInferRequest.InferRequestedOutputTensor",
-    "ModelInferResponse",
-    "ModelInferResponse.InferOutputTensor",
-    "ModelConfigRequest",
-    "ModelConfigResponse",
-    "ModelConfig",
-    "ModelInput",
-    "ModelOutput",
-    "ModelVersionPolicy",
-    "ModelInstanceGroup",
-    "ModelParameter",
-    "ModelTransactionPolicy",
-    "RepositoryIndexRequest",
-    "RepositoryIndexResponse",
-    "RepositoryIndexResponse.ModelIndex",
-]
+
+def files() -> list[Any]:
+    """Our files of package inference, as the descriptors say them."""
+    return [file_named(name) for name in ("model_config.proto", "inference.proto")]
+
+
+def nested(message: Any) -> list[str]:
+    """The message and all within it, by their names in the package."""
+    inner = [name for one in message.nested_types for name in nested(one)]
+    return [message.full_name.removeprefix("inference."), *inner]
+
+
+MESSAGES = [name for file in files() for one in file.message_types_by_name.values() for name in nested(one)]
 
 BOTH = """
 import numpy as np
@@ -95,11 +77,24 @@ def test_fields_equal_the_real_clients(name):
             }
 
 
-def test_table_of_messages_is_complete():
-    declared = set()
-    for method in service_methods(INFERENCE).values():
-        declared |= {method.request.DESCRIPTOR.full_name, method.response.DESCRIPTOR.full_name}
-    assert declared <= {f"inference.{name}" for name in MESSAGES}
+def test_every_message_of_the_real_client_is_there():
+    theirs = importlib.import_module("tritonclient.grpc.service_pb2").DESCRIPTOR.message_types_by_name
+    config = importlib.import_module("tritonclient.grpc.model_config_pb2").DESCRIPTOR.message_types_by_name
+    wanted = {name for file in (theirs, config) for one in file.values() for name in nested(one)}
+    assert wanted == set(MESSAGES)
+    for name in wanted:
+        other = descriptor_pool.Default().FindMessageTypeByName(f"inference.{name}")
+        assert len(message_class(f"inference.{name}").DESCRIPTOR.fields) == len(other.fields)
+
+
+def test_every_call_of_the_real_client_is_there():
+    pb2 = importlib.import_module("tritonclient.grpc.service_pb2")
+    theirs = pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods
+    ours = service_methods(INFERENCE)
+    assert len(ours) == 20
+    assert {one.name: (one.client_streaming, one.server_streaming) for one in theirs} == {
+        name: (one.takes_stream, one.streams) for name, one in ours.items()
+    }
 
 
 def test_nothing_is_registered_in_the_default_pool():

@@ -45,8 +45,8 @@ def test_server_metadata(setup):
     answer = setup.stub.ServerMetadata(setup.stub.types.ServerMetadata())
     assert answer.name == "graphkit"
     assert answer.version
-    assert "binary_tensor_data" in answer.extensions
-    assert "statistics" not in answer.extensions
+    assert set(answer.extensions) >= {"binary_tensor_data", "statistics", "model_configuration"}
+    assert not set(answer.extensions) & {"system_shared_memory", "cuda_shared_memory", "sequence", "classification"}
 
 
 def test_model_metadata_of_free_dimensions_scalars_and_undeclared_shapes(setup):

@@ -2,14 +2,19 @@
 
 import signal
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import grpc
 import numpy as np
+import onnx
 import pytest
 
 import serve
 from serve.command_line import main
 
+ROOT = Path(__file__).resolve().parents[2]
 ROUNDS = 400_000  # a second or so
 
 
@@ -73,9 +78,10 @@ def test_a_second_signal_ends_at_once(repository, spawn, stub_of):
     stub = stub_of(server.port)
     watch = stub.Watch(stub.types.Watch(), timeout=60)
     assert next(watch).status == 1
-    under_way(stub, 2**50)
+    call = under_way(stub, 2**50)
     server.send()
     assert next(watch).status == 2
+    assert not call.done()  # a call that nobody holds is withdrawn
     server.send()
     assert server.process.wait(20) == 128 + signal.SIGTERM
 
@@ -128,6 +134,44 @@ def test_a_broken_model_is_told_and_the_others_serve(tmp_path, onnx_models, spaw
     assert "Traceback" not in told
 
 
+def test_t07_a_signal_while_a_model_loads_leaves_nothing_behind(tmp_path, onnx_models):
+    path = onnx_models.counting(tmp_path / "models" / "endless" / "1" / "model.onnx")
+    model = onnx.load(path)
+    del model.graph.input[0]
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(2**62), "rounds"))
+    onnx.save(model, path)
+    staging = tmp_path / "staging"
+    staging.mkdir()
+    command = [sys.executable, "-m", "serve", str(tmp_path / "models"), "--port", "0", "--staging-folder", str(staging)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not list(staging.glob("*/model.onnx")):
+        assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    told, complaints = process.communicate(timeout=30)
+    assert (process.returncode, "Traceback" in complaints) == (0, False)
+    assert "the trial process ended" in complaints
+    assert told.startswith("serving 0 models") or not told
+    assert list(staging.iterdir()) == []
+
+
+def test_poll_serves_a_version_that_is_put_in_place(tmp_path, onnx_models, spawn, stub_of):
+    onnx_models.plus(tmp_path / "models" / "plus" / "1" / "model.onnx", 1)
+    control = ("--model-control", "poll", "--poll-seconds", "0.02", "--settle-seconds", "0")
+    server = spawn(str(tmp_path / "models"), *control, "--version-label", "plus:stable=2")
+    stub = stub_of(server.port)
+    watch = stub.Watch(stub.types.Watch(service="plus/2"), timeout=60)
+    assert next(watch).status == 3  # SERVICE_UNKNOWN
+    onnx_models.plus(tmp_path / "aside" / "model.onnx", 2)
+    (tmp_path / "aside").rename(tmp_path / "models" / "plus" / "2")
+    while next(watch).status != 1:
+        pass
+    with serve.Client(f"127.0.0.1:{server.port}", timeout=20) as client:
+        assert client.infer("plus", {"x": [[5]]})["y"].tolist() == [[7]]
+        assert client.infer("plus", {"x": [[5]]}, version="stable")["y"].tolist() == [[7]]
+    server.send()
+    assert server.process.wait(20) == 0
+
+
 def test_port_taken(repository, run_serve):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -157,6 +201,9 @@ WRONG = [
     ("model twice", ["--model", "a=/x", "--model", "a=/y"], 1, "twice"),
     ("beyond this machine", [".", "--host", "0.0.0.0"], 1, "0.0.0.0|--insecure"),
     ("not our address", [".", "--host", "192.0.2.1", "--insecure"], 1, "192.0.2.1"),
+    ("no policy", [".", "--version-policy", "some"], 1, "latest:NUMBER|'some'"),
+    ("no label", [".", "--version-label", "plus"], 1, "NAME:LABEL=VERSION"),
+    ("no device", [".", "--device", "3"], 1, "--device|'3'"),
     ("unknown option", ["--nonsense"], 2, "--nonsense"),
     ("port in words", [".", "--port", "http"], 2, "--port"),
 ]

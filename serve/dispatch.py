@@ -1,0 +1,135 @@
+"""Requests from bytes to bytes on one event loop, whatever transport carries them.
+
+Small requests of models that run faster than a change of threads are answered on the event loop;
+all others wait in their lane for a thread of the pool. (To gather those that arrive in one turn of
+the loop into one run was tried: it saved no processor time.)
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from math import inf
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from serve.dataplane import DataPlane
+from serve.errors import CancelledError, DeadlineExceededError, InvalidArgumentError, ServerError
+from serve.inference import Inference, unexpected
+from serve.messages import INFERENCE, Method, service_methods
+from serve.pool import Pool
+from serve.streaming import Stream
+from serve.watchdog import Watchdog
+
+#: Requests above this many bytes are read on a thread, whatever the model costs.
+SMALL_REQUEST_BYTES = 65_536
+#: Models expected to run within this many seconds are run on the event loop.
+CHEAP_SECONDS = 200e-6
+#: A transport may see the end of a deadline this much earlier than we do.
+CLOCK_SECONDS = 0.001
+#: How long to wait for runs that were told to end; they look between two nodes.
+STOP_SECONDS = 2.0
+
+
+class Dispatcher:
+    """Runs what callers ask for; made and used on one event loop."""
+
+    def __init__(self, plane: DataPlane, workers: int) -> None:
+        self.plane = plane
+        self._methods = service_methods(INFERENCE)
+        self._answers = plane.answers()
+        self._loop = asyncio.get_running_loop()
+        self._pool = Pool(workers, self._deliver)
+        self._readers = ThreadPoolExecutor(workers, thread_name_prefix="serve-read")
+        self._watchdog = Watchdog()
+
+    def answer(self, name: str, data: bytes) -> bytes:
+        """Answer one of the questions of the protocol by its name; raises ServerError."""
+        try:
+            response: bytes = self._answers[name](parse(self._methods[name], data)).SerializeToString()
+        except ServerError:
+            raise
+        except Exception:
+            raise unexpected() from None
+        return response
+
+    async def infer(self, data: bytes, seconds: float = inf) -> bytes:
+        """Answer a serialized ModelInferRequest; `seconds` are left to its caller. Raises ServerError."""
+        ends = time.monotonic() + seconds
+        if len(data) > SMALL_REQUEST_BYTES:
+            inference = await self._loop.run_in_executor(self._readers, self._checked, data, seconds)
+            await self._queued(inference, ends)
+        else:
+            inference = self._checked(data, seconds)
+            if inference.expected_seconds >= CHEAP_SECONDS or not self._run_here(inference):
+                await self._queued(inference, ends)
+        outcome = inference.outcome
+        if isinstance(outcome, bytes):
+            return outcome
+        raise outcome or unexpected()
+
+    def stream(self, requests: AsyncIterator[bytes], seconds: float, ends_at_error: bool) -> AsyncIterator[bytes]:
+        """Answer the requests of a ModelStreamInfer in their order; see `Stream`."""
+        return Stream(self.infer, seconds, ends_at_error).answers(requests)
+
+    async def close(self) -> bool:
+        """End every run and thread; False where a run could not be ended and still holds its thread."""
+        self._watchdog.close()
+        self._readers.shutdown(wait=False, cancel_futures=True)
+        self._pool.close()
+        return await asyncio.to_thread(self._pool.join, STOP_SECONDS)
+
+    def _checked(self, data: bytes, seconds: float) -> Inference:
+        try:
+            return self.plane.inference(parse(self._methods["ModelInfer"], data), seconds)
+        except ServerError:
+            raise
+        except Exception:
+            raise unexpected() from None
+
+    def _run_here(self, inference: Inference) -> bool:
+        """Run on the event loop; False where it took too long and is to be repeated elsewhere."""
+        self._watchdog.watch(inference)
+        try:
+            return inference.run_here()
+        finally:
+            self._watchdog.watch(None)
+
+    async def _queued(self, inference: Inference, ends: float) -> None:
+        """Wait until a thread of the pool, or the time, has settled it."""
+        inference.waiter = self._loop.create_future()
+        self._pool.put(inference)
+        timer = None
+        if inference.queue_seconds < inf:
+            timer = self._loop.call_later(inference.queue_seconds, self._pool.expire, inference)
+        try:
+            await inference.waiter
+        except asyncio.CancelledError:
+            late = time.monotonic() >= ends - CLOCK_SECONDS
+            gone = "the time allowed for the call is over" if late else "the caller withdrew the request"
+            self._pool.cancel(inference, DeadlineExceededError(gone) if late else CancelledError(gone))
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _deliver(self, settled: list[Inference]) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(_wake, settled)
+
+
+def parse(method: Method, data: bytes) -> Any:
+    """Return the request message of that method; InvalidArgumentError for bytes that are none."""
+    try:
+        return method.request.FromString(data)
+    except DecodeError as error:
+        raise InvalidArgumentError(
+            f"the bytes are no {method.name} request of the inference protocol: {error}"
+        ) from None
+
+
+def _wake(settled: list[Inference]) -> None:
+    for inference in settled:
+        if not inference.waiter.done():
+            inference.waiter.set_result(None)

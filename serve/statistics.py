@@ -1,0 +1,119 @@
+"""What each signature of a version has done: counts and nanoseconds, as ModelStatistics tells them.
+
+`inference_count` counts rows, `execution_count` runs of the model, and each duration the requests
+that met it (Open Inference Protocol, statistics extension).
+"""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from serve.errors import Code
+
+#: Reasons of failure, by Triton's names.
+REJECTED, CANCELED, TIMEOUT, BACKEND, OTHER = "REJECTED", "CANCELED", "TIMEOUT", "BACKEND", "OTHER"
+_REASONS = {
+    Code.RESOURCE_EXHAUSTED: REJECTED,
+    Code.CANCELLED: CANCELED,
+    Code.DEADLINE_EXCEEDED: TIMEOUT,
+    Code.INTERNAL: BACKEND,
+}
+DURATIONS = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output")
+
+
+@dataclass(slots=True)
+class Spans:
+    """The nanoseconds of one run: making its inputs, the model, making its answers."""
+
+    input: int = 0
+    infer: int = 0
+    output: int = 0
+
+
+class Statistics:
+    """Counters of one signature; every method may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._count: Counter[Any] = Counter()
+        self._last_milliseconds = 0
+
+    def ran(self, rows: int, spans: Spans) -> None:
+        """The model was run once on that many rows."""
+        with self._lock:
+            count = self._count
+            count["executions"] += 1
+            count["batch", rows, "count"] += 1
+            count["batch", rows, "compute_input"] += spans.input
+            count["batch", rows, "compute_infer"] += spans.infer
+            count["batch", rows, "compute_output"] += spans.output
+
+    def succeeded(self, rows: int, queued: int, spans: Spans | None, whole: int) -> None:
+        """A request was answered; nanoseconds. `spans` is None where no run was needed."""
+        with self._lock:
+            count = self._count
+            count["success"] += 1
+            count["success", "ns"] += whole
+            count["rows"] += rows
+            if spans is not None:
+                count["ran"] += 1
+                count["queue", "ns"] += queued
+                count["compute_input", "ns"] += spans.input
+                count["compute_infer", "ns"] += spans.infer
+                count["compute_output", "ns"] += spans.output
+            self._last_milliseconds = time.time_ns() // 1_000_000
+
+    def failed(self, code: Code, whole: int) -> None:
+        """A request of this signature was not answered with a result."""
+        with self._lock:
+            self._count["fail"] += 1
+            self._count["fail", "ns"] += whole
+            self._count["reason", _REASONS.get(code, OTHER)] += 1
+
+    def snapshot(self) -> "Snapshot":
+        """Return the counts of this moment."""
+        with self._lock:
+            return Snapshot(self._count.copy(), self._last_milliseconds)
+
+
+@dataclass
+class Snapshot:
+    """Counts of one moment; those of several signatures can be added."""
+
+    count: Counter[Any]
+    last_milliseconds: int = 0
+
+    @classmethod
+    def total(cls, parts: Iterable["Snapshot"]) -> "Snapshot":
+        """Return the sum of several."""
+        whole = cls(Counter())
+        for part in parts:
+            whole.count.update(part.count)
+            whole.last_milliseconds = max(whole.last_milliseconds, part.last_milliseconds)
+        return whole
+
+    def duration(self, name: str) -> tuple[int, int]:
+        """Return how many requests met that duration, and the nanoseconds of all of them together."""
+        return self.count[name if name in ("success", "fail") else "ran"], self.count[name, "ns"]
+
+    def failures(self) -> dict[str, int]:
+        """Return the number of failed requests by reason."""
+        return {key[1]: number for key, number in self.count.items() if key[0] == "reason"}
+
+    def fill(self, message: Any) -> None:
+        """Write the counts into a ModelStatistics message."""
+        message.last_inference = self.last_milliseconds
+        message.inference_count = self.count["rows"]
+        message.execution_count = self.count["executions"]
+        for name in DURATIONS:
+            field = getattr(message.inference_stats, name)
+            field.count, field.ns = self.duration(name)
+        sizes = sorted({key[1] for key in self.count if key[0] == "batch"})
+        for size in sizes:
+            entry = message.batch_stats.add(batch_size=size)
+            for name in DURATIONS[3:]:
+                field = getattr(entry, name)
+                field.count, field.ns = self.count["batch", size, "count"], self.count["batch", size, name]
