@@ -11,6 +11,7 @@ from graphkit.core import version as _version
 from graphkit.interop import from_keras, load_keras_weights
 from graphkit.layers import Input, Layer, constraints, initializers, regularizers
 from graphkit.models import Model, Sequential
+from graphkit.models.signatures import gradient_of
 from graphkit.ops import Variable
 from graphkit.runtime.threads import get_num_threads, set_num_threads
 from graphkit.train import callbacks, losses, metrics, optimizers
@@ -21,6 +22,6 @@ __version__ = _version.VERSION
 __all__ = [
     "Dataset", "GradientTape", "Input", "Layer", "Model", "Sequential", "Variable", "__version__",
     "activations", "callbacks", "constraints", "custom_gradient", "errors", "from_keras", "get_num_threads",
-    "initializers", "layers", "load_keras_weights", "losses", "metrics", "models", "ops", "optimizers", "random",
-    "regularizers", "set_num_threads", "testing", "utils",
+    "gradient_of", "initializers", "layers", "load_keras_weights", "losses", "metrics", "models", "ops", "optimizers",
+    "random", "regularizers", "set_num_threads", "testing", "utils",
 ]  # fmt: skip

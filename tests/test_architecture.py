@@ -11,41 +11,46 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("graphkit", "serve")
-BUDGET = {"graphkit": 28_000, "serve": 4_000}  # docs/decisions/0003
+BUDGET = {"graphkit": 34_000, "serve": 7_000}  # docs/decisions/0003
 
 # From the ground up. A file imports from entries above it in this list; within a folder, from files named before it.
 FLOORS: list[tuple[str, list[str]]] = [
     ("graphkit.core", ["version", "errors", "recorded", "files", "lazy", "dimension", "tree", "dtypes", "seeds", "spec",
-                       "context", "pieces", "op", "variable", "reverse"]),
+                       "context", "pieces", "op", "variable", "reverse", "program"]),
     ("graphkit.ops", ["erf", "convert", "shape", "slices", "pointwise", "compare", "elementwise", "reduce", "linalg",
                       "contraction", "nn", "attention", "transcendental", "norm", "batch_norm", "index", "activations",
                       "lookup", "loss", "elements", "window", "im2col", "correlate", "conv_onnx", "conv", "pool",
                       "resize", "arrange", "decomposition", "resample", "image", "random", "padding_onnx", "control",
-                      "cells", "recurrent_onnx", "lstm_kernel", "recurrent", "recurrent_gru", "recurrent_simple",
-                      "operators", "create", "sorting", "statistics"]),
+                      "branch", "loop", "printing", "cells", "recurrent_onnx", "lstm_kernel", "recurrent",
+                      "recurrent_gru", "recurrent_simple", "operators", "numberless", "create", "sorting", "statistics",
+                      "text_onnx", "text"]),
     ("graphkit.graph", ["symbol", "graph", "trace"]),
     ("graphkit.autodiff", ["tape", "check", "custom"]),
-    ("graphkit.runtime", ["arena", "blas", "threads", "peak", "cost", "lanes", "schedule", "chains", "layout", "rows",
-                          "commit", "plan", "timing", "function"]),
-    ("graphkit.layers", ["identifiers", "naming", "activations", "initializers", "regularizers", "constraints",
-                         "call", "state", "layer", "input", "core", "merging", "products", "activation_layers",
-                         "masking", "shaping", "noise", "normalization", "scaling", "categories", "convolution",
-                         "transposed", "pooling", "adaptive", "spatial", "resizing", "attention", "recurrent",
-                         "conv_lstm", "gru", "simple_rnn", "rnn", "wrappers", "spectral"]),
+    ("graphkit.runtime", ["arena", "blas", "threads", "peak", "cost", "schedule", "lanes", "chains", "layout", "rows",
+                          "commit", "plan", "staged", "timing", "function"]),
+    ("graphkit.layers", ["identifiers", "naming", "activations", "initializers", "regularizers", "constraints", "call",
+                         "state", "layer", "input", "core", "merging", "products", "activation_layers", "masking",
+                         "shaping", "noise", "normalization", "scaling", "categories", "vocabulary", "text",
+                         "convolution", "transposed", "pooling", "adaptive", "spatial", "resizing", "attention",
+                         "recurrent", "conv_lstm", "gru", "simple_rnn", "rnn", "wrappers", "spectral"]),
     ("graphkit.train", ["data", "dataset", "reduction", "loss", "crossentropy", "distance", "divergence", "hinge",
                         "overlap", "circle", "ctc", "losses", "metric", "loss_metrics", "confusion", "curves", "iou",
                         "scores", "metrics", "schedules", "settings", "averaging", "optimizer", "adaptive", "factored",
-                        "muon", "schedule_free", "loss_scale", "optimizers", "callback", "stopping",
-                        "checkpoints", "replay", "nan_finder", "tensorboard", "callbacks", "progress", "drawing",
-                        "feed", "classes", "course", "source", "objective", "trainer", "interrupts", "loop"]),
-    ("graphkit.export", ["simplify", "builder", "convert", "verify", "exporter", "runner"]),
+                        "muon", "schedule_free", "loss_scale", "optimizers", "callback", "stopping", "checkpoints",
+                        "replay", "nan_finder", "tensorboard", "callbacks", "progress", "drawing", "feed", "classes",
+                        "course", "source", "objective", "trainer", "interrupts", "loop"]),
+    ("graphkit.export", ["builder", "refusal", "net", "cut", "fold", "duplicates", "sides", "units", "absorb",
+                         "recurrences", "transposes", "reshapes", "batch_norm", "simplify", "convert", "trials", "file",
+                         "report", "child", "difference", "verify", "describe", "alone", "external", "staging",
+                         "exporter", "runner"]),
     ("graphkit.viz", ["dot", "draw"]),
-    ("graphkit.models", ["direct", "functional", "signature", "summary", "plotting", "profile", "profiling", "model",
-                         "exporting", "sequential", "cloning", "config", "structure", "weights", "saving"]),
+    ("graphkit.models", ["direct", "functional", "signature", "signatures", "summary", "plotting", "profile",
+                         "profiling", "model", "exporting", "verifying", "sequential", "cloning", "config", "structure",
+                         "weights", "saving"]),
     ("graphkit.interop", ["keras_file", "keras_weights", "keras_config", "keras"]),
     ("graphkit.facades", ["utils", "random", "activations", "testing", "tf"]),
     ("graphkit.serving", []),
-    ("graphkit.cli", ["workloads", "bench", "main"]),
+    ("graphkit.cli", ["workloads", "bench", "verify", "inspect", "main"]),
 ]  # fmt: skip
 FACADES = {"utils", "random", "activations", "testing", "tf"}
 MAY_NOT_SEE = {("graphkit.runtime", "graphkit.autodiff"), ("graphkit.autodiff", "graphkit.runtime")}
@@ -106,7 +111,7 @@ def test_graphkit_imports_point_down() -> None:
             if not name.startswith("graphkit"):
                 continue
             if name == "graphkit":
-                if module_name(path) not in ("graphkit.graph.symbol", "graphkit.tf"):
+                if module_name(path) not in ("graphkit.tf",):
                     wrong.append(f"{path}:{line} imports the package itself")
                 continue
             there = place(name)

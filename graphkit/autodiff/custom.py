@@ -10,6 +10,7 @@ from graphkit.core import tree
 from graphkit.core.context import changed, current
 from graphkit.core.errors import ArgumentError, GradientError
 from graphkit.core.op import Op, apply, spec_of
+from graphkit.core.program import Capture
 from graphkit.core.reverse import Alias
 from graphkit.core.spec import fits, show
 from graphkit.graph.symbol import Node, Symbol
@@ -61,13 +62,14 @@ class CustomCall(Op):
         return tuple(tree.leaves(self.function(*inputs)))
 
 
-def _recorded(function: Callable[..., Any], given: list[Any]) -> Any:
-    """The results of a call on symbols outside a trace, as symbols of one node."""
+def _recorded(function: Callable[..., Any], given: list[Any], body: Any = None) -> Any:
+    """The results of a call on symbols outside a trace, as symbols of one node; those in a body, as of one call."""
     with changed(trace=Trace()):
-        results = function(*[Symbol(x.spec, name=x.name) if isinstance(x, Symbol) else x for x in given])
+        results = function(*[Symbol(x.spec) if getattr(x, "interpreter", None) is not None else x for x in given])
     values = tree.leaves(results)
-    node = Node(CustomCall(function, len(values)), given, [spec_of(v) for v in values])
-    return tree.rebuild(results, iter(node.outputs))
+    op, specs = CustomCall(function, len(values)), [spec_of(v) for v in values]
+    outputs = Node(op, given, specs).outputs if body is None else body.noted(op, given, specs)
+    return tree.rebuild(results, iter(outputs))
 
 
 def _pair(function: Callable[..., Any], given: list[Any]) -> tuple[Any, Callable[..., Any]]:
@@ -94,6 +96,8 @@ def custom_gradient(function: Callable[..., Any]) -> Callable[..., Any]:
         context = current()
         if any(isinstance(v, Symbol) for v in given) and context.trace is None and not context.recorders:
             return _recorded(wrapped, given)
+        if isinstance(context.trace, Capture) and context.trace.whole and not context.recorders:
+            return _recorded(wrapped, given, context.trace)
         with changed(recorders=()):
             results, gradient = _pair(function, given)
             outs = tuple(apply(Alias(), r) for r in tree.leaves(results))

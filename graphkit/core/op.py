@@ -17,9 +17,9 @@ import numpy as np
 from graphkit.core.context import current
 from graphkit.core.dimension import Dimension, Size, evaluate
 from graphkit.core.dtypes import Array
-from graphkit.core.errors import ExportError, GradientError
+from graphkit.core.errors import DtypeError, ExportError, GradientError
 from graphkit.core.pieces import Stages, lined_up
-from graphkit.core.spec import Spec
+from graphkit.core.spec import Spec, show
 
 
 class Value:
@@ -72,6 +72,8 @@ class Builder(Protocol):
 
     def typed(self, name: str, spec: Spec) -> str: ...
 
+    def born(self, size: str, name: str, axis: int) -> None: ...
+
     def fresh(self, hint: str) -> str: ...
 
     def packed(self, name: str, function: Callable[[Array], Array]) -> str | None: ...
@@ -104,21 +106,29 @@ class Op:
 
     outputs: how many outputs the caller sees; those behind them are private residuals for the gradient.
     overwrites: the inputs whose buffer `forward` may be given as `out`.
+    unread: the inputs of which `forward` needs the sizes alone.
     view: the output may share its input's memory, so a plan takes no buffer for it.
     elementwise: output element i depends on input elements i alone, so `forward` may run piece by piece.
     random: True where two calls give different numbers, so a call is never merged or folded.
+    effect: True where the call itself is wanted, not what it gives: printing.
     sizes_only: only the sizes of the inputs matter, not their numbers.
     differentiable: False where a gradient is zero by definition (comparisons, integers).
+    data_sized: True where the sizes of what it gives follow from the numbers, so no plan can be made before these.
+    takes_text: whether text may go in; elsewhere it is an error.
     effort: how many additions of two floats an element takes, about.
     """
 
     onnx_type: ClassVar[str] = ""
     overwrites: ClassVar[tuple[int, ...]] = ()
+    unread: ClassVar[tuple[int, ...]] = ()
     view: ClassVar[bool] = False
     elementwise: ClassVar[bool] = False
     differentiable: ClassVar[bool] = True
     random: ClassVar[bool] = False
+    effect: ClassVar[bool] = False
     sizes_only: ClassVar[bool] = False
+    data_sized: ClassVar[bool] = False
+    takes_text: ClassVar[bool] = False
     effort: ClassVar[int] = 1
 
     def __init__(self, *values: Any, **named: Any) -> None:
@@ -214,7 +224,22 @@ class Op:
         return type(self)(*(_bound(value, sizes) for value in self.values)) if self.free else self
 
 
+class Body:
+    """A function of values that an op holds as a field; sizes within it are bound as the op's own are."""
+
+    @property
+    def free(self) -> bool:
+        """Whether it holds a size that is not known yet."""
+        return any(map(_free, vars(self).values()))
+
+    def bind(self, sizes: Mapping[str, int]) -> Any:
+        """The same function with numbers for the names in its sizes."""
+        return type(self)(*(_bound(value, sizes) for value in vars(self).values())) if self.free else self
+
+
 def _free(value: Any) -> bool:
+    if isinstance(value, Op | Body):
+        return value.free
     return isinstance(value, Dimension) or (isinstance(value, tuple) and any(isinstance(v, Dimension) for v in value))
 
 
@@ -223,7 +248,7 @@ def _bound(value: Any, sizes: Mapping[str, int]) -> Any:
         return evaluate(value, sizes)
     if isinstance(value, tuple) and any(isinstance(v, Dimension) for v in value):
         return tuple(evaluate(v, sizes) if isinstance(v, Dimension) else v for v in value)
-    return value
+    return value.bind(sizes) if isinstance(value, Op | Body) else value
 
 
 def spec_of(value: Any) -> Spec:
@@ -234,7 +259,11 @@ def spec_of(value: Any) -> Spec:
 
 
 def infer_all(op: Op, specs: Sequence[Spec]) -> tuple[Spec, ...]:
-    """`infer` with its answer always a tuple."""
+    """`infer` with its answer always a tuple. DtypeError for text where numbers are wanted."""
+    if not op.takes_text:
+        for spec in specs:
+            if spec.dtype.kind == "O":
+                raise DtypeError(f"{op.name} takes numbers, got text of shape {show(spec.dims)}; look it up first")
     found = op.infer(*specs)
     return (found,) if isinstance(found, Spec) else tuple(found)
 
@@ -248,7 +277,8 @@ def _interpreter(op: Op, inputs: Sequence[Any], trace: Any) -> Interpreter:
             elif trace is not None and value.interpreter is None and getattr(value, "is_variable", False):
                 symbolic = trace
     if symbolic is None:
-        return trace if trace is not None and op.free else EAGER
+        all_values = getattr(trace, "takes_all", False) and any(isinstance(value, Value) for value in inputs)
+        return trace if trace is not None and (op.free or all_values) else EAGER
     return trace if trace is not None else symbolic  # type: ignore[no-any-return] # both are Interpreters
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from graphkit.core.context import changed, recording
 from graphkit.core.dtypes import is_float
+from graphkit.core.errors import GradientError, located
 from graphkit.core.op import Op, Value, apply, spec_of
 from graphkit.core.pieces import Stages, at_once
 
@@ -75,8 +76,11 @@ def backward(records: Sequence[Record], cotangents: dict[int, Any], tracked: dic
         gs = tuple(zeros_like(o) if g is None else g for g, o in zip(given, outs, strict=False))
         single = op.outputs == 1
         result = outs[0] if len(outs) == 1 else outs
-        with _in_gradient(outs):
-            found = op.vjp(gs[0] if single else gs, ins, result)
+        try:
+            with _in_gradient(outs):
+                found = op.vjp(gs[0] if single else gs, ins, result)
+        except GradientError as error:
+            raise located(error, getattr(getattr(outs[0], "node", None), "place", "")) from None
         for value, g in zip(ins, found, strict=True):
             if g is not None and id(value) in tracked:
                 before = cotangents.get(id(value))
@@ -149,6 +153,7 @@ class Alias(Op):
 
     view = True
     onnx_type = "Identity"
+    takes_text = True
 
     def infer(self, x: Any) -> Any:
         return x
@@ -169,7 +174,13 @@ class Fused(Op):
     `forward` gives public outputs, then private residuals. `backward` computes the cotangents of the inputs from
     (cotangents of the public outputs, inputs, all outputs). What the kernel cannot do - its own gradient, its ONNX
     form - is that of the gradient of `expand`.
+
+    backward_overwrites, backward_unread: as `overwrites` and `unread`, for the kernel: places in (cotangents, inputs,
+    outputs).
     """
+
+    backward_overwrites: ClassVar[tuple[int, ...]] = ()
+    backward_unread: ClassVar[tuple[int, ...]] = ()
 
     def float_inputs(self, n_ins: int) -> int:
         """How many of `n_ins` inputs are floats, which are those with a cotangent."""
@@ -222,6 +233,14 @@ class Backward(Op):
     @property
     def outputs(self) -> int:
         return self.fused.float_inputs(self.n_ins)
+
+    @property
+    def overwrites(self) -> tuple[int, ...]:  # type: ignore[override] # what its fused op says
+        return self.fused.backward_overwrites
+
+    @property
+    def unread(self) -> tuple[int, ...]:  # type: ignore[override] # what its fused op says
+        return self.fused.backward_unread
 
     def infer(self, *specs: Any) -> tuple[Any, ...]:
         return self._float_specs(specs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from graphkit.core.dimension import Dimension, Size, count, evaluate
+from graphkit.core.dtypes import dtype_name
 from graphkit.core.errors import ShapeError
 
 Sizes = tuple[Size, ...]
@@ -29,6 +31,11 @@ class Spec:
     def numbers(self) -> tuple[int, ...]:
         """The sizes as numbers; for specs in which nothing is free."""
         return tuple(int(d) for d in self.dims)  # type: ignore[arg-type] # sizes are numbers here
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of such an array; for specs in which nothing is free."""
+        return math.prod(self.numbers) * self.dtype.itemsize
 
     @property
     def rank(self) -> int:
@@ -52,7 +59,7 @@ class Spec:
         return Spec(self.dims, np.dtype(dtype))
 
     def __str__(self) -> str:
-        return f"{show(self.dims)} {self.dtype}"
+        return f"{show(self.dims)} {dtype_name(self.dtype)}"
 
 
 def show(dims: Sequence[Size]) -> str:

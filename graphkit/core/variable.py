@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from graphkit.core.context import claim, current
+from graphkit.core.context import changed, claim, current
 from graphkit.core.dtypes import Array, as_dtype, constant
 from graphkit.core.errors import ShapeError, StateError, TraceError
 from graphkit.core.op import EAGER, Value
@@ -117,6 +117,7 @@ def _initial(initializer: Any, shape: tuple[int, ...] | None, dtype: Any) -> Arr
     if isinstance(initializer, Callable):  # type: ignore[arg-type] # Callable is checkable at run time
         if shape is None:
             raise ShapeError("a variable made by an initializer needs its shape")
-        return np.asarray(_plain(initializer(tuple(shape), dtype=as_dtype(dtype))), as_dtype(dtype))
+        with changed(trace=None, recorders=()):
+            return np.asarray(_plain(initializer(tuple(shape), dtype=as_dtype(dtype))), as_dtype(dtype))
     array = constant(_plain(initializer))
     return array if dtype is None else array.astype(as_dtype(dtype))

@@ -31,10 +31,15 @@ class Trace:
         self.may_create = may_create
         self.states: dict[int, tuple[Any, Symbol]] = {}
         self.bound: dict[int, tuple[Any, Any]] = {}
+        self.effects: list[Any] = []
+        self.sizes: dict[str, int] = {}
 
     def process(self, op: Op, inputs: Sequence[Any]) -> tuple[tuple[Any, ...], tuple[Value, ...]]:
         ins = tuple(self.read(x) if getattr(x, "is_variable", False) else _settled(x) for x in inputs)
-        return noted(op, ins)
+        ins, outs = noted(op, ins)
+        if op.effect:
+            self.effects.append(outs[0])
+        return ins, outs
 
     def read(self, variable: Any) -> Any:
         """The symbol of the variable's present version."""
@@ -63,7 +68,7 @@ class Trace:
     def graph(self, inputs: Sequence[Symbol], outputs: Sequence[Any]) -> Graph:
         """What has been recorded, with `outputs` to be given back."""
         ends = [self.read(x) if getattr(x, "is_variable", False) else x for x in outputs]
-        return Graph(list(inputs), ends, list(self.states.values()), list(self.bound.values()))
+        return Graph(list(inputs), ends, list(self.states.values()), list(self.bound.values()), self.effects)
 
 
 def _settled(value: Any) -> Any:
@@ -80,3 +85,12 @@ def run(function: Callable[..., Any], specs: Sequence[Spec], may_create: bool = 
     with changed(trace=trace, recorders=()):
         outputs = function(*symbols)
     return trace.graph(symbols, outputs if isinstance(outputs, tuple | list) else [outputs]), symbols
+
+
+def new_size(name: str) -> str:
+    """A name for a size that the data will tell: the one asked for, with a number where a trace has it already."""
+    trace = current().trace
+    number = trace.sizes.get(name, 0) if isinstance(trace, Trace) else 0
+    if isinstance(trace, Trace):
+        trace.sizes[name] = number + 1
+    return f"{name}_{number}" if number else name

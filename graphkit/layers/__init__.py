@@ -10,7 +10,7 @@ from graphkit.layers.adaptive import (
     AdaptiveMaxPooling3D,
 )  # fmt: skip
 from graphkit.layers.attention import AdditiveAttention, Attention, GroupQueryAttention, MultiHeadAttention
-from graphkit.layers.categories import CategoryEncoding, Discretization, IntegerLookup
+from graphkit.layers.categories import CategoryEncoding, Discretization
 from graphkit.layers.conv_lstm import ConvLSTM1D, ConvLSTM2D, ConvLSTM3D
 from graphkit.layers.convolution import (
     Conv1D,
@@ -101,7 +101,9 @@ from graphkit.layers.spatial import (
     ZeroPadding3D,
 )  # fmt: skip
 from graphkit.layers.spectral import SpectralNormalization
+from graphkit.layers.text import StringLookup, TextVectorization
 from graphkit.layers.transposed import Conv1DTranspose, Conv2DTranspose, Conv3DTranspose
+from graphkit.layers.vocabulary import IntegerLookup
 from graphkit.layers.wrappers import Bidirectional, TimeDistributed
 
 __all__ = [
@@ -119,7 +121,8 @@ __all__ = [
     "Maximum", "Minimum", "MultiHeadAttention", "Multiply", "Normalization", "PReLU", "Permute", "RMSNormalization",
     "ReLU", "RepeatVector", "Rescaling", "Reshape", "Resizing", "ReversibleEmbedding", "SeparableConv1D",
     "SeparableConv2D", "SimpleRNN", "SimpleRNNCell", "Softmax", "SpatialDropout1D", "SpatialDropout2D",
-    "SpatialDropout3D", "SpectralNormalization", "StackedRNNCells", "Subtract", "TimeDistributed",
-    "UnitNormalization", "UpSampling1D", "UpSampling2D", "UpSampling3D", "ZeroPadding1D", "ZeroPadding2D",
-    "ZeroPadding3D", "add", "average", "concatenate", "dot", "maximum", "minimum", "multiply", "subtract",
+    "SpatialDropout3D", "SpectralNormalization", "StackedRNNCells", "StringLookup", "Subtract", "TextVectorization",
+    "TimeDistributed", "UnitNormalization", "UpSampling1D", "UpSampling2D", "UpSampling3D", "ZeroPadding1D",
+    "ZeroPadding2D", "ZeroPadding3D", "add", "average", "concatenate", "dot", "maximum", "minimum", "multiply",
+    "subtract",
 ]  # fmt: skip

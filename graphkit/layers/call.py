@@ -61,6 +61,10 @@ class LayerCall(Op):
     def outputs(self) -> int:
         return len(self.masked)
 
+    @property
+    def data_sized(self) -> bool:  # type: ignore[override] # what its layer says
+        return bool(self.layer.data_sized)
+
     def call(self, *inputs: Any) -> Any:
         """The outputs, flat, then the masks of those that had one."""
         each = iter(inputs)
@@ -75,6 +79,7 @@ class Calls:
     def __init__(self) -> None:
         self._noted: list[tuple[Any, Any]] = []
         self.shapes: str | None = None
+        self.sizes: dict[str, int] = {}
 
     def saw(self, outputs: Any) -> None:
         """Keeps the shapes of the first call's outputs, the batch as None, for the summary of a subclass."""
@@ -108,7 +113,9 @@ def record(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     inner = [_stand_in(s) for s in symbols]
     each = iter(inner)
     inner_args, inner_kwargs = tree.mapped(lambda x: next(each) if isinstance(x, Symbol) else x, arguments)
-    with changed(trace=Trace()):
+    trace = Trace()
+    trace.sizes = layer._calls.sizes
+    with changed(trace=trace):
         outputs = layer.run(inner_args, inner_kwargs)
     layer.forget_losses()
     values = tree.leaves(outputs)

@@ -1,4 +1,4 @@
-"""Numbers as categories: CategoryEncoding, Discretization, IntegerLookup."""
+"""Numbers as categories: CategoryEncoding, Discretization."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from graphkit.core.op import apply, spec_of
 from graphkit.layers.layer import Layer
 from graphkit.layers.scaling import batches
 from graphkit.ops.lookup import WholeNumbers, count_not_above
+from graphkit.ops.text import Counts
 
 MODES = ("int", "one_hot", "multi_hot", "count")
 
@@ -23,7 +24,7 @@ class Encoding(Layer):
     """What they share: the form in which a category is given.
 
     "int": its number, as x; "one_hot": 1 at its place, (b, t) -> (b, t, n), (b, 1) -> (b, n); "multi_hot": 1 where it
-    is among those of the row, (b, t) -> (b, n); "count": how often it is.
+    is among those of the row, (b, t) -> (b, n); "count": how often it is; "tf_idf": that times a weight of its own.
     """
 
     modes: ClassVar[tuple[str, ...]] = MODES
@@ -35,9 +36,12 @@ class Encoding(Layer):
         self.output_mode = output_mode
 
     def encoded(self, ids: Any, n: int, weights: Any = None) -> Any:
-        """Ids in [0, n) in the form that is wanted."""
+        """Ids in [0, n) in the form that is wanted; others count for nothing."""
         if self.output_mode == "int":
             return ids
+        if weights is None and self.output_mode != "one_hot" and spec_of(ids).rank == 2:
+            total = ops.cast(apply(Counts(n), ids), self.dtype)
+            return ops.minimum(total, 1) if self.output_mode == "multi_hot" else total
         hot = ops.one_hot(ids, n, self.dtype)
         if self.output_mode == "one_hot":
             return ops.squeeze(hot, -2) if spec_of(hot).rank > 2 and spec_of(hot).dims[-2] == 1 else hot
@@ -131,89 +135,3 @@ def _compressed(summary: Array, epsilon: float) -> Array:
     numbers = np.interp(shares, total / total[-1], summary[0])
     weights = np.diff(np.interp(shares, total / total[-1], total), prepend=0.0)
     return np.stack((numbers, weights)).astype(np.float32)
-
-
-class IntegerLookup(Encoding):
-    """The place of each whole number in a vocabulary; see `Encoding` for its form.
-
-    Places: that of mask_token, where there is one; num_oov_indices for numbers that are not in the vocabulary, where
-    number x has x mod num_oov_indices; then the vocabulary in order. It is given, or learnt by `adapt`: the most
-    frequent numbers first. With `invert` the numbers of places.
-    """
-
-    whole_numbers = True
-
-    def __init__(
-        self, max_tokens: int | None = None, num_oov_indices: int = 1, mask_token: int | None = None,
-        oov_token: int = -1, vocabulary: Sequence[int] | None = None, vocabulary_dtype: str = "int64",
-        invert: bool = False, output_mode: str = "int", sparse: bool = False, **kwargs: Any,
-    ) -> None:  # fmt: skip
-        super().__init__(output_mode, **kwargs)
-        if num_oov_indices < 0 or sparse or (invert and output_mode != "int"):
-            raise ArgumentError(
-                "IntegerLookup: num_oov_indices is not negative, sparse is False, invert goes with output_mode 'int'"
-            )
-        self.max_tokens, self.num_oov_indices = max_tokens, num_oov_indices
-        self.mask_token, self.oov_token, self.invert = mask_token, oov_token, invert
-        self.vocabulary = None if vocabulary is None else self._checked([int(v) for v in vocabulary])
-
-    def _checked(self, numbers: list[int]) -> list[int]:
-        """Without the special tokens, should they stand in front. ArgumentError for a number that stands twice."""
-        for token in (self.mask_token, self.oov_token if self.num_oov_indices else None):
-            if token is not None and numbers and numbers[0] == token:
-                numbers = numbers[1:]
-        if len({*numbers}) < len(numbers):
-            raise ArgumentError("IntegerLookup: a number stands twice in the vocabulary")
-        if self.max_tokens is not None and self.offset + len(numbers) > self.max_tokens:
-            raise ArgumentError(
-                f"IntegerLookup: a vocabulary of {len(numbers)} and {self.offset} special tokens are more than "
-                f"max_tokens {self.max_tokens}"
-            )
-        return numbers
-
-    @property
-    def offset(self) -> int:
-        """How many places stand before the vocabulary."""
-        return self.num_oov_indices + (self.mask_token is not None)
-
-    def vocabulary_size(self) -> int:
-        """How many places there are."""
-        return self.offset + len(self.vocabulary or ())
-
-    def get_vocabulary(self, include_special_tokens: bool = True) -> list[int]:
-        """The number of each place."""
-        special = [] if self.mask_token is None else [self.mask_token]
-        special += [self.oov_token] * self.num_oov_indices
-        return [*(special if include_special_tokens else ()), *(self.vocabulary or ())]
-
-    def adapt(self, data: Any) -> None:
-        """Learns the vocabulary from an array, or from batches: by frequency, the larger of equals first."""
-        arrays = [np.asarray(array, np.int64).reshape(-1) for array in batches(data)]
-        numbers, counts = np.unique(np.concatenate([np.zeros(0, np.int64), *arrays]), return_counts=True)
-        order = np.lexsort((numbers, counts))[::-1]
-        found = [int(v) for v in numbers[order] if v not in (self.mask_token, self.oov_token)]
-        self.vocabulary = self._checked(found[: None if self.max_tokens is None else self.max_tokens - self.offset])
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "vocabulary": self.vocabulary}
-
-    def call(self, inputs: Any) -> Any:
-        if self.vocabulary is None:
-            raise StateError(f"{self.name} has no vocabulary yet; call adapt(data) first, or give one")
-        x = apply(WholeNumbers(), inputs) if is_float(spec_of(inputs).dtype) else ops.cast(inputs, "int64")
-        if self.invert:
-            return ops.take(np.asarray(self.get_vocabulary(), np.int64), x)
-        first, masks = self.offset, int(self.mask_token is not None)
-        unknown = self.num_oov_indices
-        places = x - x // unknown * unknown + masks if unknown else x * 0 + self.vocabulary_size()
-        if self.vocabulary:
-            numbers = np.asarray(self.vocabulary, np.int64)
-            order = np.argsort(numbers)
-            near = ops.maximum(count_not_above(x, numbers[order]) - 1, 0)
-            there = ops.equal(ops.take(numbers[order], near), x)
-            places = ops.where(there, ops.take(order + first, near), places)
-        if self.mask_token is not None:
-            places = ops.where(ops.equal(x, self.mask_token), 0, places)
-        if not unknown:
-            places = ops.take(np.arange(self.vocabulary_size()), places)
-        return self.encoded(places, self.vocabulary_size())

@@ -22,13 +22,14 @@ from graphkit.core.errors import ArgumentError, GraphkitError, ShapeError, State
 from graphkit.core.op import Value, apply, spec_of
 from graphkit.core.reverse import Alias
 from graphkit.core.spec import show
-from graphkit.graph.symbol import RECORD, Symbol, user_line
+from graphkit.graph.symbol import RECORD, Symbol
 from graphkit.layers import regularizers
 from graphkit.layers.call import Calls, note_end, record
 from graphkit.layers.identifiers import snake_case
 from graphkit.layers.naming import unique_name
 from graphkit.layers.state import Penalties, State
 from graphkit.ops import Variable, cast, convert_to_tensor
+from graphkit.ops.numberless import user_line
 from graphkit.ops.reduce import size_over
 
 
@@ -104,7 +105,7 @@ class Layer(State):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Builds the layer at its first call, then computes. Symbols give symbols, arrays give tensors."""
-        if args and isinstance(args[0], list | tuple) and _all_numbers(args[0]):
+        if args and isinstance(args[0], list | tuple) and _all_plain(args[0]):
             args = (convert_to_tensor(args[0]), *args[1:])
         args, kwargs = self._operands(args), self._operands(kwargs)
         context = current()
@@ -267,9 +268,9 @@ def _masks(inputs: Any) -> Any:
     return tree.mapped(lambda x: getattr(x, "mask", None), inputs)
 
 
-def _all_numbers(values: Any) -> bool:
+def _all_plain(values: Any) -> bool:
     leaves = tree.leaves(values)
-    return bool(leaves) and all(isinstance(x, bool | int | float) for x in leaves)
+    return bool(leaves) and all(isinstance(x, bool | int | float | str | bytes) for x in leaves)
 
 
 def _own(outputs: Any, given: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from graphkit import ops
-from graphkit.core.dtypes import Array, is_float
+from graphkit.core.dtypes import Array, constant, is_float
 from graphkit.core.errors import ArgumentError, ShapeError
 from graphkit.core.op import Value, spec_of
 from graphkit.core.spec import axis_of, show
@@ -24,9 +24,16 @@ def as_floats(layer: Layer, x: Any) -> Any:
 
 def batches(data: Any) -> Iterable[Array]:
     """The arrays of what `adapt` is given: one array, or any number of batches, of which (x, y) counts as x."""
-    if isinstance(data, np.ndarray | Value):
-        return [np.asarray(data)]
-    return (np.asarray(batch[0] if isinstance(batch, tuple) else batch) for batch in data)
+    if is_whole(data):
+        return [np.asarray(constant(data))]
+    return (np.asarray(constant(batch[0] if isinstance(batch, tuple) else batch)) for batch in data)
+
+
+def is_whole(data: Any) -> bool:
+    """Whether this is one array, or a list of numbers or strings, rather than batches."""
+    if isinstance(data, list | tuple):
+        return not any(isinstance(batch, np.ndarray | Value | tuple) for batch in data)
+    return isinstance(data, np.ndarray | Value)
 
 
 class Rescaling(Layer):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -23,6 +23,9 @@ class State:
     _trainable: bool
     _weights: list[Variable]
     _penalties: Penalties
+    _revision = 0
+    revised: ClassVar[object] = object()  # another one whenever a revision is set, of whatever layer
+    data_sized = False  # whether the sizes of what it gives follow from the data
 
     def add_weight(
         self,
@@ -48,33 +51,62 @@ class State:
         self._weights.append(weight)
         return weight
 
-    def sublayers(self) -> list[State]:
-        """The layers this one holds, in the order of its attributes."""
-        return unique(x for x in _held(self._attributes()) if isinstance(x, State))
+    @property
+    def revision(self) -> int:
+        """Goes up where what is learnt outside of training, such as a vocabulary, becomes another."""
+        return self._revision
 
-    def own_weights(self) -> list[Any]:
-        """The variables this layer holds itself."""
-        return unique([*self._weights, *(x for x in _held(self._attributes()) if isinstance(x, Variable))])
+    @revision.setter
+    def revision(self, value: int) -> None:
+        self._revision = value
+        State.revised = object()
+
+    def contents(self) -> Contents:
+        """What this layer holds itself, in the order of its attributes; not in the noted constructor arguments."""
+        found = Contents([], [*self._weights], [])
+        _collect(self._attributes().values(), found)
+        return found
 
     def _attributes(self) -> dict[str, Any]:
         """What may hold state: all attributes but the noted constructor arguments."""
-        return {name: value for name, value in vars(self).items() if name != "_arguments"}
+        attributes = vars(self).copy()
+        attributes.pop("_arguments", None)
+        return attributes
 
-    def walk(self) -> list[State]:
-        """This layer and all it holds, however deep, each once, outer ones first."""
-        found: dict[int, State] = {}
+    def inventory(self) -> Contents:
+        """This layer and all it holds, however deep, each once, outer ones first: from one look at the attributes."""
+        layers: dict[int, State] = {}
+        weights: dict[int, Any] = {}
+        metrics: dict[int, Any] = {}
         waiting: list[State] = [self]
         while waiting:
             layer = waiting.pop()
-            if id(layer) not in found:
-                found[id(layer)] = layer
-                waiting.extend(reversed(layer.sublayers()))
-        return list(found.values())
+            if id(layer) not in layers:
+                layers[id(layer)] = layer
+                found = layer.contents()
+                waiting.extend(reversed(found.layers))
+                for x in found.weights:
+                    weights[id(x)] = x
+                for x in found.metrics:
+                    metrics[id(x)] = x
+        return Contents(list(layers.values()), list(weights.values()), list(metrics.values()))
+
+    def sublayers(self) -> list[State]:
+        """The layers this one holds, in the order of its attributes."""
+        return unique(self.contents().layers)
+
+    def own_weights(self) -> list[Any]:
+        """The variables this layer holds itself."""
+        return unique(self.contents().weights)
+
+    def walk(self) -> list[State]:
+        """This layer and all it holds, however deep, each once, outer ones first."""
+        return self.inventory().layers
 
     @property
     def weights(self) -> list[Any]:
         """All variables: the layer's own, then its sub-layers'."""
-        return unique(w for layer in self.walk() for w in layer.own_weights())
+        return self.inventory().weights
 
     @property
     def variables(self) -> list[Any]:
@@ -158,14 +190,39 @@ class Penalties:
         self.values: list[Any] = []
 
 
-def _held(value: Any) -> Iterator[Any]:
-    """Layers and variables in attributes, lists, tuples and dicts, however nested."""
-    items = value.values() if isinstance(value, dict) else value
+class Contents(NamedTuple):
+    """Layers, variables and metrics."""
+
+    layers: list[State]
+    weights: list[Any]
+    metrics: list[Any]
+
+
+PLAIN, DICT, LIST = -1, -2, -3
+_places: dict[type, int] = {}
+
+
+def _collect(items: Iterable[Any], found: Contents) -> None:
+    """Adds what is in these and in their lists, tuples and dicts, however nested."""
     for item in items:
-        if isinstance(item, dict | list | tuple):
-            yield from _held(item)
-        elif isinstance(item, State | Variable):
-            yield item
+        kind = type(item)
+        place = _places.get(kind)
+        if place is None:
+            place = _places[kind] = _place(kind)
+        if place >= 0:
+            found[place].append(item)
+        elif place != PLAIN and item:
+            _collect(item if place == LIST else item.values(), found)
+
+
+def _place(kind: type) -> int:
+    """Where things of this type go."""
+    if issubclass(kind, dict):
+        return DICT
+    if issubclass(kind, list | tuple):
+        return LIST
+    marks = (issubclass(kind, State), issubclass(kind, Variable), getattr(kind, "is_metric", False))
+    return next((place for place, holds in enumerate(marks) if holds), PLAIN)
 
 
 def unique(items: Any) -> list[Any]:

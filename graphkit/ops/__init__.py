@@ -8,6 +8,7 @@ from graphkit.core.reverse import Alias, ZerosLike, zeros_like
 from graphkit.ops import (
     attention,
     batch_norm,
+    branch,
     compare,
     control,
     decomposition,
@@ -17,15 +18,18 @@ from graphkit.ops import (
     index,
     linalg,
     lookup,
+    loop,
     loss,
     nn,
     pool,
+    printing,
     random,
     recurrent,
     recurrent_gru,
     recurrent_simple,
     reduce,
     sorting,
+    text,
     transcendental,
 )
 from graphkit.ops.activations import (
@@ -60,6 +64,7 @@ from graphkit.ops.arrange import (
     triu,
     unstack,
 )  # fmt: skip
+from graphkit.ops.branch import cond
 from graphkit.ops.compare import (
     equal,
     greater,
@@ -73,7 +78,6 @@ from graphkit.ops.compare import (
     not_equal,
 )  # fmt: skip
 from graphkit.ops.contraction import cross, dot, einsum, outer, tensordot
-from graphkit.ops.control import scan
 from graphkit.ops.conv import FAMILY as CONVOLUTIONS
 from graphkit.ops.conv import conv, conv_transpose, depthwise_conv, separable_conv
 from graphkit.ops.convert import Cast, cast
@@ -119,6 +123,7 @@ from graphkit.ops.elementwise import (
 )  # fmt: skip
 from graphkit.ops.index import arange, getitem, one_hot, take
 from graphkit.ops.linalg import matmul
+from graphkit.ops.loop import fori_loop, scan, while_loop
 from graphkit.ops.loss import (
     binary_crossentropy,
     categorical_crossentropy,
@@ -146,6 +151,7 @@ from graphkit.ops.norm import FAMILY as NORMALIZATIONS
 from graphkit.ops.norm import layer_normalization, normalize
 from graphkit.ops.operators import Tensor, Variable, convert_to_numpy, convert_to_tensor
 from graphkit.ops.pool import average_pool, max_pool
+from graphkit.ops.printing import print
 from graphkit.ops.recurrent import lstm
 from graphkit.ops.recurrent_gru import gru
 from graphkit.ops.recurrent_simple import simple_rnn
@@ -209,29 +215,29 @@ PRIMITIVES: tuple[type[Op], ...] = (
     Alias, ZerosLike, Cast, Reshape, Transpose, BroadcastTo, Concat, Slice, Unslice, Flip, SizeOf,
     *elementwise.FAMILY, *compare.FAMILY, *reduce.FAMILY, *linalg.FAMILY, *nn.FAMILY, *attention.FAMILY,
     *NORMALIZATIONS, *batch_norm.FAMILY, *CONVOLUTIONS, *pool.FAMILY, *index.FAMILY,
-    *lookup.FAMILY, *loss.FAMILY, *random.FAMILY, *control.FAMILY, *recurrent.FAMILY,
-    *recurrent_gru.FAMILY, *recurrent_simple.FAMILY, *transcendental.FAMILY, *elements.FAMILY, *sorting.FAMILY,
-    *decomposition.FAMILY,
+    *lookup.FAMILY, *loss.FAMILY, *random.FAMILY, *control.FAMILY, *branch.FAMILY, *loop.FAMILY,
+    *printing.FAMILY, *recurrent.FAMILY, *recurrent_gru.FAMILY, *recurrent_simple.FAMILY, *transcendental.FAMILY,
+    *elements.FAMILY, *sorting.FAMILY, *decomposition.FAMILY, *text.FAMILY,
 )  # fmt: skip
 
 __all__ = [
-    "PRIMITIVES", "Tensor", "Variable", "abs", "absolute", "add", "all", "any", "arange", "arccos", "arccosh",
-    "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "argmax", "argmin", "argsort", "average", "average_pool",
+    "PRIMITIVES", "Tensor", "Variable", "abs", "absolute", "add", "all", "any", "arange", "arccos", "arccosh", "arcsin",
+    "arcsinh", "arctan", "arctan2", "arctanh", "argmax", "argmin", "argsort", "average", "average_pool",
     "binary_crossentropy", "broadcast_to", "cast", "categorical_crossentropy", "ceil", "celu", "cholesky", "clip",
-    "clipped_relu", "concatenate", "conv", "conv_transpose", "convert_to_numpy", "convert_to_tensor", "cos", "cosh",
-    "count_nonzero", "cross", "cumprod", "cumsum", "depthwise_conv", "det", "diag", "diagonal", "divide", "dot",
-    "einsum", "elu", "equal", "erf", "exp", "expand_dims", "expm1", "eye", "flip", "floor", "floor_divide", "full",
-    "full_like", "gelu", "getitem", "glu", "greater", "greater_equal", "gru", "hard_shrink", "hard_sigmoid",
-    "hard_silu", "hard_tanh", "image", "inv", "isfinite", "isinf", "isnan", "layer_normalization", "leaky_relu",
-    "less", "less_equal", "linspace", "log", "log1p", "log2", "log10", "log_sigmoid", "log_softmax", "logaddexp",
-    "logical_and", "logical_not", "logical_or", "logical_xor", "logsumexp", "lstm", "matmul", "max", "max_pool",
-    "maximum", "mean", "median", "meshgrid", "min", "minimum", "mish", "mod", "moments", "moveaxis", "multiply",
-    "nan_to_num", "negative", "norm", "normalize", "not_equal", "one_hot", "ones", "ones_like", "outer", "pad",
-    "power", "prod", "qr", "quantile", "reciprocal", "relu", "relu6", "repeat", "reshape", "roll", "round", "rsqrt",
-    "scan", "scatter", "scatter_update", "segment_max", "segment_sum", "selu", "separable_conv", "shape", "sigmoid",
-    "sign", "silu", "simple_rnn", "sin", "sinh", "slice", "slice_update", "soft_shrink", "softmax", "softplus",
-    "softsign", "solve", "sort", "sparse_categorical_crossentropy", "sparse_plus", "sparse_sigmoid", "sparsemax",
-    "split", "sqrt", "square", "squareplus", "squeeze", "stack", "std", "stop_gradient", "subtract", "sum",
-    "swapaxes", "take", "take_along_axis", "tan", "tanh", "tanh_shrink", "tensordot", "threshold", "tile", "top_k",
-    "trace", "transpose", "tril", "triu", "true_divide", "unstack", "var", "variance", "where", "zeros", "zeros_like",
+    "clipped_relu", "concatenate", "cond", "conv", "conv_transpose", "convert_to_numpy", "convert_to_tensor", "cos",
+    "cosh", "count_nonzero", "cross", "cumprod", "cumsum", "depthwise_conv", "det", "diag", "diagonal", "divide", "dot",
+    "einsum", "elu", "equal", "erf", "exp", "expand_dims", "expm1", "eye", "flip", "floor", "floor_divide", "fori_loop",
+    "full", "full_like", "gelu", "getitem", "glu", "greater", "greater_equal", "gru", "hard_shrink", "hard_sigmoid",
+    "hard_silu", "hard_tanh", "image", "inv", "isfinite", "isinf", "isnan", "layer_normalization", "leaky_relu", "less",
+    "less_equal", "linspace", "log", "log1p", "log2", "log10", "log_sigmoid", "log_softmax", "logaddexp", "logical_and",
+    "logical_not", "logical_or", "logical_xor", "logsumexp", "lstm", "matmul", "max", "max_pool", "maximum", "mean",
+    "median", "meshgrid", "min", "minimum", "mish", "mod", "moments", "moveaxis", "multiply", "nan_to_num", "negative",
+    "norm", "normalize", "not_equal", "one_hot", "ones", "ones_like", "outer", "pad", "power", "print", "prod", "qr",
+    "quantile", "reciprocal", "relu", "relu6", "repeat", "reshape", "roll", "round", "rsqrt", "scan", "scatter",
+    "scatter_update", "segment_max", "segment_sum", "selu", "separable_conv", "shape", "sigmoid", "sign", "silu",
+    "simple_rnn", "sin", "sinh", "slice", "slice_update", "soft_shrink", "softmax", "softplus", "softsign", "solve",
+    "sort", "sparse_categorical_crossentropy", "sparse_plus", "sparse_sigmoid", "sparsemax", "split", "sqrt", "square",
+    "squareplus", "squeeze", "stack", "std", "stop_gradient", "subtract", "sum", "swapaxes", "take", "take_along_axis",
+    "tan", "tanh", "tanh_shrink", "tensordot", "threshold", "tile", "top_k", "trace", "transpose", "tril", "triu",
+    "true_divide", "unstack", "var", "variance", "where", "while_loop", "zeros", "zeros_like",
 ]  # fmt: skip

@@ -28,6 +28,7 @@ class Equal(Compare):
 
     ufunc = np.equal
     onnx_type = "Equal"
+    takes_text = True
 
 
 class Greater(Compare):

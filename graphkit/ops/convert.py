@@ -7,7 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from graphkit.core.dtypes import Array, as_dtype, common, constant, default_float, is_float, is_scalar, scalar_array
+from graphkit.core.dtypes import (
+    Array,
+    as_dtype,
+    common,
+    constant,
+    default_float,
+    is_float,
+    is_scalar,
+    is_text,
+    scalar_array,
+)
+from graphkit.core.errors import DtypeError
 from graphkit.core.op import Builder, Op, Value, apply, spec_of
 from graphkit.core.spec import Spec
 
@@ -19,6 +30,8 @@ class Cast(Op):
     elementwise = True
 
     def infer(self, x: Spec) -> Spec:
+        if is_text(np.dtype(self.dtype)):
+            raise DtypeError(f"numbers ({x.dtype}) do not become text; look them up: StringLookup(invert=True)")
         return x.with_dtype(self.dtype)
 
     def forward(self, x: Array, out: Any = None) -> Any:

@@ -30,6 +30,7 @@ class GatherElements(Op):
 
     axis: int
     onnx_type = "GatherElements"
+    takes_text = True
 
     def infer(self, x: Spec, indices: Spec) -> Spec:
         if indices.dtype.kind not in "iu":

@@ -99,6 +99,7 @@ class Where(Op):
     onnx_type = "Where"
     elementwise = True
     overwrites = (1, 2)
+    takes_text = True
 
     def infer(self, c: Spec, x: Spec, y: Spec) -> Spec:
         if c.dtype.kind != "b":

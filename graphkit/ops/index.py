@@ -25,6 +25,7 @@ class Gather(Op):
     """
 
     axis: int = 0
+    takes_text = True
 
     def infer(self, x: Spec, indices: Spec) -> Spec:
         if indices.dtype.kind not in "iu":

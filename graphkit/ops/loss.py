@@ -109,6 +109,9 @@ class SparseCrossentropy(Fused):
     """
 
     effort = 8
+    overwrites = (0,)
+    backward_overwrites = (4,)
+    backward_unread = (1, 3)
 
     def infer(self, x: Spec, y: Spec) -> tuple[Spec, ...]:
         if not fits(y.dims, x.dims[:-1]) or y.dtype.kind not in "iu":

@@ -35,6 +35,8 @@ class LayerNorm(Fused):
 
     onnx_type = "LayerNormalization"
     effort = 4
+    backward_overwrites = (0,)
+    backward_unread = (1, 3, 4)
 
     def infer(self, x: Spec, gamma: Spec, beta: Spec) -> tuple[Spec, ...]:
         for name, spec in (("gamma", gamma), ("beta", beta)):
@@ -93,13 +95,15 @@ class LayerNorm(Fused):
 
     def backward_stages(self, gs: Any, ins: Any, outs: Any, out: Any, scratch: Any) -> Stages:
         parts = self._parts(spec_of(ins[0]))
+        turned: Stages = [] if gs[0].flags.c_contiguous else [[partial(np.copyto, out[0], gs[0])]]
+        gs = out[:1] if turned else gs
         each = len(scratch) // len(parts)
         buffers = [scratch[i * each : (i + 1) * each] for i in range(len(parts))]
         pieces: list[Call] = [
             partial(self._some_rows, cut, gs, ins, outs, out, some) for cut, some in zip(parts, buffers, strict=True)
         ]
         sums = [some[-1] for some in buffers]
-        return [pieces, [partial(_added, sums, (out[1].reshape(-1), out[2].reshape(-1)))]]
+        return [*turned, pieces, [partial(_added, sums, (out[1].reshape(-1), out[2].reshape(-1)))]]
 
     def _some_rows(self, cut: slice, gs: Any, ins: Any, outs: Any, out: Any, scratch: Any) -> None:
         """dx of some rows, and their part of dgamma and dbeta into the last buffer."""

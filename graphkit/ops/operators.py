@@ -16,7 +16,7 @@ import numpy as np
 from graphkit.core.context import current
 from graphkit.core.dtypes import Array
 from graphkit.core.errors import ArgumentError
-from graphkit.core.op import EAGER, SPECS, Value, apply
+from graphkit.core.op import EAGER, Value, apply
 from graphkit.core.reverse import Alias
 from graphkit.core.spec import Spec
 from graphkit.core.variable import BaseVariable, check_untraced
@@ -210,17 +210,7 @@ class Variable(BaseVariable, _Numbers):
         return self.assign(e.subtract(self, value))
 
 
-class Placeholder(Operators):
-    """A value of which the spec alone is known."""
-
-    interpreter = SPECS
-
-    def __init__(self, spec: Spec) -> None:
-        self.spec = spec
-
-
 EAGER.tensor = Tensor
-SPECS.placeholder = Placeholder
 
 
 def convert_to_tensor(x: Any, dtype: Any = None) -> Any:

@@ -102,7 +102,8 @@ def lower_recurrent(
         y = first(b, y, 2, rows) if sequences else y
     if kind != "LSTM" and not isinstance(spec.dims[1], int) and sequences:
         y = first(b, y, 0, time)
-    ends = [b.emit("Squeeze", n, b.constant([0])) for n in lasts]
+    last_specs = [b.spec(name) for name in outs[-len(states) :]]
+    ends = [b.typed(b.emit("Squeeze", n, b.constant([0])), s) for n, s in zip(lasts, last_specs, strict=True)]
     ends = _without_steps(b, ends, states, spec, lengths, time)
     if sequences:
         _sequence(b, y, states[0], count, outs[0], units)

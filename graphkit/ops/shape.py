@@ -32,6 +32,7 @@ class Reshape(Op):
 
     dims: Sizes
     view = True
+    takes_text = True
 
     def infer(self, x: Spec) -> Spec:
         have, want = x.size, count(self.dims)
@@ -57,6 +58,7 @@ class Transpose(Op):
 
     axes: tuple[int, ...]
     view = True
+    takes_text = True
 
     def infer(self, x: Spec) -> Spec:
         if sorted(self.axes) != list(range(x.rank)):
@@ -81,6 +83,7 @@ class BroadcastTo(Op):
 
     dims: Sizes
     view = True
+    takes_text = True
 
     def infer(self, x: Spec) -> Spec:
         if x.rank > len(self.dims):
@@ -107,6 +110,7 @@ class SizeOf(Op):
     dtype: str
     sizes_only = True
     differentiable = False
+    takes_text = True
 
     def infer(self, x: Spec) -> Spec:
         return Spec((), np.dtype(self.dtype))

@@ -20,6 +20,7 @@ class Concat(Op):
     """Arrays joined along `axis`.    (3, 2), (3, 5) -> (3, 7).    The gradient is cut into the same pieces."""
 
     axis: int
+    takes_text = True
 
     def infer(self, *xs: Spec) -> Spec:
         first = xs[0]
@@ -79,6 +80,7 @@ class Slice(Op):
     stop: Size
     step: int
     view = True
+    takes_text = True
 
     def infer(self, x: Spec) -> Spec:
         length = floor_divide(self.stop - self.start + (self.step - 1), self.step)
@@ -153,6 +155,7 @@ class Flip(Op):
 
     axis: int
     view = True
+    takes_text = True
 
     def infer(self, x: Spec) -> Spec:
         axis_of(self.axis, x.rank)

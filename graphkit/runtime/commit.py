@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,8 +17,8 @@ from graphkit.core.dtypes import Array
 from graphkit.core.op import spec_of
 from graphkit.core.pieces import ELEMENTS
 from graphkit.graph.graph import Graph
-from graphkit.runtime.lanes import SHORT, Lanes
-from graphkit.runtime.rows import RowUpdate, bound_update
+from graphkit.runtime.lanes import SHORT, Lanes, numbered
+from graphkit.runtime.rows import BoundUpdate, RowUpdate
 from graphkit.runtime.schedule import Group, Step, Watch, group, unwatched
 from graphkit.runtime.threads import get_num_threads, joined
 
@@ -33,31 +34,39 @@ class Commit:
         self._updates = graph.updates
         self.variables = [variable for variable, _ in graph.updates]
         self.calls: list[Callable[[], Any]] = []
-        self._lanes = Lanes(get_num_threads())
         self._arrays = arrays
+        self._own: list[Array] = []
         self._targets = {id(value): variable for variable, value in graph.updates}
         self._state = {id(variable): id(symbol) for variable, symbol in graph.states}
         rowwise = self._hand_over(updates)
         self._save_old()
         numbers, groups = group(late)
+        self._lanes = Lanes(get_num_threads(), max((math.prod(home.shape) for home in groups), default=0))
         self._readers: dict[int, list[Step]] = {}
         for step in late:
             for value in step.node.inputs:
                 self._readers.setdefault(_shown(value), []).append(step)
         written: set[int] = set()
         for step in numbers:
-            arrays[id(step.node.outputs[0])] = np.empty((), step.specs[0].dtype)
+            arrays[id(step.node.outputs[0])] = self._fresh((), step.specs[0].dtype)
             self.calls.append(self._call(step, None, arrays[id(step.node.outputs[0])]))
         for home in groups:
             self._bind_group(home, written)
         if lanes := self._lanes.pieces():
             self.calls.append(joined(lanes))
         for u in updates:
-            self.calls.append(watch(bound_update(u, arrays), "RowUpdate", [arrays[id(x)] for x in u.inputs], [], 1))
+            update = BoundUpdate(u, arrays)
+            self._own += update.own
+            self.calls.append(watch(update, "RowUpdate", [arrays[id(x)] for x in u.inputs], [], 1))
         for variable, value in graph.updates:
             if id(variable) not in written | rowwise:
                 source = arrays[id(value)] if id(value) in arrays else np.asarray(value)
                 self.calls.append(self._copy(variable.array, source))
+        self.nbytes = self._lanes.nbytes + sum(a.nbytes for a in self._own)
+
+    def _fresh(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        self._own.append(np.empty(shape, dtype))
+        return self._own[-1]
 
     def _hand_over(self, updates: Sequence[RowUpdate]) -> set[int]:
         """Variables whose rows are written by an update: here only the plain part goes into them."""
@@ -73,7 +82,7 @@ class Commit:
         for _, value in self._updates:
             array = self._arrays.get(id(value))
             if array is not None and any(np.may_share_memory(array, v.array) for v in self.variables):
-                self._arrays[id(value)] = np.empty_like(array)
+                self._arrays[id(value)] = self._fresh(array.shape, array.dtype)
                 self.calls.append(self._copy(self._arrays[id(value)], array))
 
     def _copy(self, target: Array, source: Array) -> Callable[[], Any]:
@@ -81,7 +90,7 @@ class Commit:
 
     def _bind_group(self, home: Group, written: set[int]) -> None:
         """Calls for each piece: temporary results in a lane's buffers, new state in place where that is safe."""
-        size = int(np.prod(home.shape, dtype=np.int64))
+        size = math.prod(home.shape)
         whole: dict[int, Array] = {}
         for step in home.steps:
             symbol = step.node.outputs[0]
@@ -90,18 +99,21 @@ class Commit:
                 whole[id(symbol)] = variable.array.reshape(-1)
                 written.add(id(variable))
             elif variable is not None or size == 1:
-                whole[id(symbol)] = np.empty(size, step.specs[0].dtype)
+                whole[id(symbol)] = self._fresh((size,), step.specs[0].dtype)
             if id(symbol) in whole:
                 self._arrays[id(symbol)] = whole[id(symbol)].reshape(home.shape)
+        places = numbered(home.steps, whole)
         for start in range(0, size, ELEMENTS):
             piece = slice(start, min(start + ELEMENTS, size))
             lane = 0 if size < SHORT else self._lanes.take((piece.stop - start) * len(home.steps))
             calls = self.calls if size < SHORT else self._lanes.calls[lane]
-            buffer = self._lanes.buffers(lane)
             outs: dict[int, Array] = {}
             for step in home.steps:
                 key = id(step.node.outputs[0])
-                out = whole[key][piece] if key in whole else buffer(piece.stop - start, step.specs[0].dtype)
+                if key in whole:
+                    out = whole[key][piece]
+                else:
+                    out = self._lanes.buffer(lane, places[key], piece.stop - start, step.specs[0].dtype)
                 calls.append(self._call(step, piece, out, outs))
                 outs[key] = out
 
@@ -114,7 +126,7 @@ class Commit:
                 if piece is not None:
                     array = array.reshape(()) if array.size == 1 else array.reshape(-1)[piece]
             ins.append(array)
-        scratch = tuple(np.empty(s.numbers, s.dtype) for s in step.op.scratch(*map(spec_of, ins)))
+        scratch = tuple(self._fresh(s.numbers, s.dtype) for s in step.op.scratch(*map(spec_of, ins)))
         return self._watch(step.op.prepare(ins, out, scratch), step, ins, [out], 1)
 
     def _may_overwrite(self, home: Group, step: Step, variable: Any) -> bool:

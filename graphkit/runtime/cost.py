@@ -55,17 +55,13 @@ def flops(op: Op, ins: Sequence[Spec], outs: Sequence[Spec]) -> int:
 
 def nbytes(op: Op | None, ins: Sequence[Spec], outs: Sequence[Spec]) -> int:
     """Bytes read and written: inputs and outputs, each once; what only moves numbers reads no more than it writes."""
-    written = sum(map(_bytes, outs))
+    written = sum(s.nbytes for s in outs)
     most = written if isinstance(op, MOVES) else math.inf
-    return written + sum(int(min(_bytes(s), most)) for s in ins)
+    return written + sum(int(min(s.nbytes, most)) for s in ins)
 
 
 def _size(spec: Spec) -> int:
     return math.prod(spec.numbers)
-
-
-def _bytes(spec: Spec) -> int:
-    return _size(spec) * spec.dtype.itemsize
 
 
 class _Counter:

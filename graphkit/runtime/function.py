@@ -7,36 +7,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
-from graphkit.core.dimension import Dimension
 from graphkit.core.dtypes import Array
-from graphkit.core.errors import ShapeError
-from graphkit.core.spec import Spec, show
+from graphkit.core.spec import Spec
 from graphkit.graph.graph import Graph
 from graphkit.graph.trace import run as trace
 from graphkit.runtime.plan import Plan
+from graphkit.runtime.staged import Shape, Staged, plan_of, sizes_of
 
 PLANS = 8
-
-Shape = tuple[int, ...]
-
-
-def sizes_of(specs: Sequence[Spec], shapes: Sequence[Shape], names: Sequence[str]) -> dict[str, int]:
-    """The number of each named dimension; ShapeError when two inputs disagree or a size is not the declared one."""
-    sizes: dict[str, int] = {}
-    owner: dict[str, str] = {}
-    for spec, shape, name in zip(specs, shapes, names, strict=True):
-        if len(spec.dims) != len(shape):
-            raise ShapeError(f"{name!r} has shape {show(shape)}, expected {show(spec.dims)}")
-        for dim, size in zip(spec.dims, shape, strict=True):
-            if isinstance(dim, int) and dim != size:
-                raise ShapeError(f"{name!r} has shape {show(shape)}, expected {show(spec.dims)}")
-            label = str(dim) if isinstance(dim, Dimension) and dim == Dimension.named(str(dim)) else None
-            if label is None:
-                continue
-            if sizes.setdefault(label, size) != size:
-                raise ShapeError(f"{label} of {owner[label]} is {sizes[label]}, of {name} is {size}")
-            owner.setdefault(label, name)
-    return sizes
 
 
 class Compiled:
@@ -50,7 +28,7 @@ class Compiled:
         self.names = list(names)
         self.traces = 0
         self._graphs: dict[Hashable, Graph] = {}
-        self._plans: OrderedDict[Hashable, list[Plan]] = OrderedDict()
+        self._plans: OrderedDict[Hashable, list[Plan | Staged]] = OrderedDict()
         self._lock = threading.Lock()
 
     def graph(self, specs: Sequence[Spec]) -> Graph:
@@ -62,7 +40,7 @@ class Compiled:
                 self.traces += 1
             return self._graphs[key]
 
-    def acquire(self, specs: Sequence[Spec], shapes: Sequence[Shape]) -> tuple[Hashable, Plan]:
+    def acquire(self, specs: Sequence[Spec], shapes: Sequence[Shape]) -> tuple[Hashable, Plan | Staged]:
         """A plan for arrays of these sizes that no one else is using; give it back with `release`."""
         key = (tuple(specs), tuple(shapes))
         with self._lock:
@@ -71,9 +49,9 @@ class Compiled:
                 self._plans.move_to_end(key)
                 return key, free.pop()
         graph = self.graph(specs)
-        return key, Plan(graph, sizes_of(specs, shapes, self.names))
+        return key, plan_of(graph, sizes_of(specs, shapes, self.names))
 
-    def release(self, key: Hashable, plan: Plan) -> None:
+    def release(self, key: Hashable, plan: Plan | Staged) -> None:
         """Makes a plan free for the next call; the least recently used ones are dropped."""
         with self._lock:
             self._plans.setdefault(key, []).append(plan)

@@ -14,7 +14,7 @@ from graphkit.core.op import spec_of
 from graphkit.core.spec import Spec
 from graphkit.runtime.arena import Buffer, aligned, place, rounded
 from graphkit.runtime.chains import Chain, Rows, scratch_of
-from graphkit.runtime.schedule import Step, shadow
+from graphkit.runtime.schedule import Step
 
 
 class Layout:
@@ -45,8 +45,9 @@ class Layout:
             for at, step in enumerate(chain.steps, chain.start):
                 if self._is_alias(step):
                     self._root[id(step.node.outputs[0])] = self._of(step.node.inputs[0])
-                for value in step.node.inputs:
-                    self._last[self._of(value)] = at
+                for i, value in enumerate(step.node.inputs):
+                    if i not in step.op.unread:
+                        self._last[self._of(value)] = at
         for value in keep:
             self._last[self._of(value)] = at + 1
 
@@ -76,7 +77,7 @@ class Layout:
             each = enumerate(chain.steps, chain.start)
             return [[] if self._is_alias(step) else self._each(step, at) for at, step in each]
         pieces = scratch_of(chain, self._shadows, self._is_alias)
-        sizes = [max(sum(rounded(shadow(s).nbytes) for s in specs) for specs in steps) for steps in pieces]
+        sizes = [max(sum(rounded(s.nbytes) for s in specs) for specs in steps) for steps in pieces]
         return [[self._new(size, chain.start, chain.end) for size in sizes]]
 
     def _note_readers(self, chain: Chain, number: int, elsewhere: set[int]) -> None:
@@ -97,7 +98,7 @@ class Layout:
             shared = any(self._of(x) == id(value) for x in others) or id(value) in elsewhere
             shape = self._shadows[id(value)].shape
             dies = root is not None and root.last == at == self._last.get(id(value))
-            if dies and not shared and shape == step.shape:
+            if dies and not shared and any(shape == spec.numbers for spec in step.specs):
                 return root
         return None
 
@@ -106,7 +107,7 @@ class Layout:
         return self._all[-1]
 
     def _each(self, step: Step, at: int) -> list[Buffer]:
-        return [self._new(shadow(s).nbytes, at, at) for s in step.op.scratch(*self._specs(step))]
+        return [self._new(s.nbytes, at, at) for s in step.op.scratch(*self._specs(step))]
 
     def _specs(self, step: Step) -> list[Spec]:
         return [spec_of(self._shadows[id(x)]) for x in step.node.inputs]
@@ -117,6 +118,10 @@ class Layout:
         for buffer in self._all:
             buffer.first = whole[buffer.first][0]
             buffer.last = whole[buffer.last][1] if buffer.last < len(whole) else buffer.last
+
+    def waiting(self, at: int) -> int:
+        """The bytes of what was made before this step and is read by it or later."""
+        return sum(b.nbytes for b in self._all if b.first < at <= b.last)
 
     def scratch_of_step(self, chain: int, place: int, specs: Sequence[Spec]) -> tuple[Array, ...]:
         """The arrays that a step of a chain in one part needs on the way."""

@@ -16,9 +16,11 @@ from graphkit.core.dtypes import Array
 from graphkit.core.errors import GraphkitError, located
 from graphkit.core.op import run_forward, spec_of
 from graphkit.core.pieces import in_order
+from graphkit.core.reverse import GRADIENT
 from graphkit.core.spec import Spec
 from graphkit.graph.graph import Graph
 from graphkit.graph.symbol import Node, Symbol
+from graphkit.runtime.arena import Held
 from graphkit.runtime.blas import one_thread
 from graphkit.runtime.chains import Chain, chains, cut_inputs
 from graphkit.runtime.commit import Commit, uninterrupted
@@ -43,7 +45,8 @@ class Plan:
         self.graph, self._watch = graph, watch
         self._shadows: dict[int, Array] = {}
         self._constants: dict[int, Array] = {}
-        self.inputs = [shadow(s.spec.concrete(sizes)) for s in graph.inputs]
+        self._folded: list[Array] = []
+        self.inputs = [_fresh(s.spec.concrete(sizes)) for s in graph.inputs]
         fixed = [(s, a) for s, a in zip(graph.inputs, self.inputs, strict=True)]
         fixed += [(symbol, variable.array) for variable, symbol in graph.states]
         self._arrays: dict[int, Array] = {id(symbol): array for symbol, array in fixed}
@@ -62,10 +65,17 @@ class Plan:
         for number, chain in enumerate(runs):
             self._bind(number, chain, layout)
         self.memory = layout.memory
-        self.nbytes = self.memory.nbytes + sum(a.nbytes for a in self.inputs)
         self._commit = Commit([s for s in steps if id(s.node) in late - apart], graph, self._arrays, updates, watch)
         self._shadows.clear()
+        batch, constants = (sum(a.nbytes for a in arrays) for arrays in (self.inputs, self._folded))
+        turn = next((at for at, s in enumerate(body) if s.node.scope[-1:] == (GRADIENT,)), len(body))
+        self.held = Held(self.memory.nbytes, layout.waiting(turn), batch, constants, self._commit.nbytes)
         self.outputs = [self._array(o) for o in graph.outputs]
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of its buffers."""
+        return self.held.total
 
     # building
 
@@ -95,6 +105,7 @@ class Plan:
 
     def _fold(self, step: Step, arrays: Sequence[Array]) -> None:
         for symbol, array in zip(step.node.outputs, run_forward(step.op, arrays), strict=True):
+            self._folded += [array] if array.base is None else []
             self._constants[id(symbol)] = self._shadows[id(symbol)] = self._arrays[id(symbol)] = array
 
     def _is_alias(self, step: Step) -> bool:
@@ -173,6 +184,10 @@ class Plan:
 def _given(outs: list[Array]) -> Any:
     """One output alone, several as a tuple: what `forward` takes."""
     return outs[0] if len(outs) == 1 else tuple(outs)
+
+
+def _fresh(spec: Spec) -> Array:
+    return np.empty(spec.numbers, spec.dtype)
 
 
 def _constant(value: Any) -> Array:

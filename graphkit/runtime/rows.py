@@ -9,7 +9,7 @@ whole table and all else on the rows alone. Other formulas run dense.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -175,18 +175,22 @@ class _Analysis:
         return x if constant is c else c
 
 
-class _Bound:
-    """An update with its arrays; what varies from run to run is how many rows there are."""
+class BoundUpdate:
+    """The call that brings the rows of a table to their new values, once the plain parts are written.
+
+    What varies from run to run is how many rows there are. `own`: the arrays it keeps.
+    """
 
     def __init__(self, update: RowUpdate, arrays: Mapping[int, Array]) -> None:
         self.update = update
+        self.own: list[Array] = []
         self.indices = arrays[id(update.sums[0].node.inputs[1])]
         spec = update.sums[0].specs[0]
         self.row, self.most = spec.numbers[1:], min(self.indices.size, spec.numbers[0])
         self.given = [arrays[id(s.node.inputs[0])] for s in update.sums]
-        self.slices = [np.empty(a.shape, a.dtype) if not a.flags.c_contiguous else a for a in self.given]
+        self.slices = [self._fresh(a.shape, a.dtype) if not a.flags.c_contiguous else a for a in self.given]
         self.width = math.prod(self.row)
-        self.scratch = [np.empty((self.indices.size, *self.row), spec.dtype) for _ in update.sums]
+        self.scratch = [self._fresh((self.indices.size, *self.row), spec.dtype) for _ in update.sums]
         self.made = {id(s.node.outputs[0]): self._rows(s.specs[0].dtype) for s in (*update.sums, *update.steps)}
         self.tables = _tables(update, arrays, self.made)
         self.values = {**self.made, **{key: self._rows(table.dtype) for key, table in self.tables.items()}}
@@ -194,8 +198,12 @@ class _Bound:
             self.values[id(value)] = arrays[id(value)].reshape(())
         self.extra = [self._scratch(step) for step in update.steps]
 
+    def _fresh(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        self.own.append(np.empty(shape, dtype))
+        return self.own[-1]
+
     def _rows(self, dtype: Any) -> Array:
-        return np.empty((self.most, *self.row), dtype)
+        return self._fresh((self.most, *self.row), dtype)
 
     def _scratch(self, step: Step) -> list[Array]:
         return [self._rows(s.dtype) for s in step.op.scratch(*(spec_of(self.values[id(x)]) for x in step.node.inputs))]
@@ -228,11 +236,6 @@ class _Bound:
             step.op.prepare(ins, some[id(step.node.outputs[0])], tuple(x[cut] for x in extra))()
         for key, variable in self.update.variables.items():
             variable.array[rows[cut]] = some[key]
-
-
-def bound_update(update: RowUpdate, arrays: Mapping[int, Array]) -> Callable[[], None]:
-    """The call that brings the rows of a table to their new values, once the plain parts are written."""
-    return _Bound(update, arrays)
 
 
 def _tables(update: RowUpdate, arrays: Mapping[int, Array], made: Mapping[int, Array]) -> dict[int, Array]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from graphkit.core.op import Op, infer_all
 from graphkit.core.pieces import Call
 from graphkit.core.spec import Spec
 from graphkit.graph.symbol import Node, Symbol
+
+LARGE = 2**15
 
 
 @dataclass
@@ -101,8 +104,13 @@ def group(steps: Sequence[Step]) -> tuple[list[Step], list[Group]]:
 
 
 def shadow(spec: Spec) -> Array:
-    """An array of the spec's form whose memory is never touched."""
-    return np.empty(spec.numbers, spec.dtype)
+    """An array of the spec's form whose memory is never touched: large ones have pages of their own, which go with it.
+
+    From the heap they would leave gaps behind, which stay in memory as soon as a neighbour is touched.
+    """
+    if spec.nbytes < LARGE or spec.dtype.hasobject:
+        return np.empty(spec.numbers, spec.dtype)
+    return np.ndarray(spec.numbers, spec.dtype, mmap(-1, spec.nbytes, MAP_PRIVATE | MAP_ANONYMOUS))
 
 
 def foldable(step: Step, constants: Container[int]) -> bool:

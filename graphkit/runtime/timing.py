@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import statistics
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from types import MethodType
+from typing import Any
 
 import numpy as np
 
@@ -15,11 +19,14 @@ from graphkit.core.dtypes import Array
 from graphkit.core.op import spec_of
 from graphkit.core.pieces import Call
 from graphkit.graph.graph import Graph
+from graphkit.runtime.arena import Held
 from graphkit.runtime.cost import flops, nbytes
 from graphkit.runtime.plan import Plan
 from graphkit.runtime.schedule import Step
 
 WARMUP = 3
+PLAIN = (dict, list, tuple, set, str, int, slice, partial, MethodType, np.ndarray)
+OF_PLANS = ("graphkit.core", "graphkit.graph", "graphkit.ops", "graphkit.runtime")
 Span = tuple[float, float, int]
 
 
@@ -67,7 +74,7 @@ class Timing:
     plain: float
     steps: list[tuple[float, float]]
     calls: list[Timed]
-    memory: int
+    held: Held
 
     def quiet(self) -> list[int]:
         """The faster half of the timed steps, the fastest first: the others were disturbed more."""
@@ -103,7 +110,8 @@ def attributed(spans: Sequence[Span]) -> list[float]:
 def timed(graph: Graph, sizes: Mapping[str, int], arrays: Sequence[Array], steps: int) -> Timing:
     """Runs a graph on arrays without timers, then with them. Its variables change as in any run."""
     plan = Plan(graph, sizes)
-    plain, memory = [end - begin for begin, end in _run(plan, _filling(plan, arrays), steps)], plan.nbytes
+    plain = [end - begin for begin, end in _run(plan, _filling(plan, arrays), steps)]
+    held = replace(plan.held, objects=objects(plan))
     del plan
     watch = Stopwatch()
     plan = Plan(graph, sizes, watch)
@@ -112,7 +120,24 @@ def timed(graph: Graph, sizes: Mapping[str, int], arrays: Sequence[Array], steps
     moments = _run(plan, fill, steps)
     for call in watch.calls:
         del call.spans[:WARMUP]
-    return Timing(statistics.median(plain), moments, watch.calls, memory)
+    return Timing(statistics.median(plain), moments, watch.calls, held)
+
+
+def objects(plan: Plan) -> int:
+    """Bytes of the Python objects that a plan is made of, but the numbers in its arrays and the model's variables."""
+    seen: set[int] = set()
+    waiting: list[Any] = [plan]
+    total = 0
+    while waiting:
+        x = waiting.pop()
+        ours = isinstance(x, PLAIN) or type(x).__module__.startswith(OF_PLANS)
+        if id(x) in seen or not ours or getattr(x, "is_variable", False):
+            continue
+        seen.add(id(x))
+        array = isinstance(x, np.ndarray)
+        total += sys.getsizeof(x) - (x.nbytes if array and x.base is None else 0)
+        waiting += [x.base] if array else gc.get_referents(x)
+    return total
 
 
 def _filling(plan: Plan, arrays: Sequence[Array]) -> list[Call]:

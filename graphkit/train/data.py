@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from graphkit.core.dimension import Dimension
-from graphkit.core.dtypes import Array, default_float, survives
+from graphkit.core.dtypes import Array, default_float, holds_text, is_text, survives, text
 from graphkit.core.errors import ArgumentError, DtypeError, ShapeError
 from graphkit.core.op import Value
 from graphkit.core.spec import Spec, show
@@ -61,12 +61,17 @@ def to_array(value: Any, name: str, spec: Spec | None = None) -> Array:
 
     Always made: float64 and float16 to float32; integers and booleans to the declared type when each value fits.
     """
+    if (spec is None or is_text(spec.dtype)) and holds_text(value):
+        return text(value, f"{name!r}")
     try:
         array = np.asarray(value)
     except ValueError as error:
         raise ShapeError(f"{name!r}: rows of different lengths; pad them to one length ({error})") from error
     if array.dtype.kind not in "biuf":
-        raise DtypeError(f"{name!r} has dtype {array.dtype}; expected numbers")
+        hint = f"; declare Input(dtype='string', name={name!r})" if array.dtype.kind in "OSU" else ""
+        raise DtypeError(f"{name!r} has dtype {array.dtype}; expected numbers{hint if holds_text(array) else ''}")
+    if spec is not None and is_text(spec.dtype):
+        raise DtypeError(f"{name!r} takes strings, got {array.dtype}")
     if spec is None:
         return array.astype(default_float(), copy=False) if array.dtype.kind == "f" else array
     if array.dtype == spec.dtype:

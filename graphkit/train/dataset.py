@@ -1,15 +1,17 @@
 """Dataset: batches from arrays or a generator, with map, filter, shuffle, batch, repeat, cache and prefetch.
 
-A pipeline is a chain of small iterators, made anew for each pass; the order of a pass depends on its number alone.
+A pipeline is a chain of small generators, made anew for each pass; the order of a pass depends on its number alone.
+Closing the last one ends those before it, and the thread of a `prefetch`.
 """
 
 from __future__ import annotations
 
+import contextvars
 import itertools
-import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from operator import itemgetter
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,8 @@ import numpy as np
 from graphkit.core import seeds, tree
 from graphkit.core.errors import ArgumentError, LengthError, ShapeError, positive
 
-Source = Callable[[int], Iterator[Any]]
+Pass = Generator[Any, None, None]
+Source = Callable[[int], Pass]
 _END = object()
 
 
@@ -32,10 +35,10 @@ class Dataset:
         self._length = length
         self._passes = itertools.count()
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Pass:
         return self._source(next(self._passes))
 
-    def iterate(self, turn: int) -> Iterator[Any]:
+    def iterate(self, turn: int) -> Pass:
         """The elements of pass number `turn`, whatever passes there were before."""
         return self._source(turn)
 
@@ -58,7 +61,7 @@ class Dataset:
             raise ShapeError(f"all arrays need the same number of rows, got {sorted(counts)}")
         rows = counts.pop()
 
-        def source(turn: int) -> Iterator[Any]:
+        def source(turn: int) -> Pass:
             for i in range(rows):
                 row = tuple(tree.mapped(itemgetter(i), t) for t in tables)
                 yield row if len(row) > 1 else row[0]
@@ -70,12 +73,17 @@ class Dataset:
         """The elements of `make()`, which is called anew for each pass."""
         if not callable(make):
             raise ArgumentError("from_generator takes a function that makes a generator, so that it can begin again")
-        return Dataset(lambda turn: iter(make()))
+
+        def source(turn: int) -> Pass:
+            for element in make():  # noqa: UP028 - a generator that is not ours must not be closed with this one
+                yield element
+
+        return Dataset(source)
 
     def map(self, function: Callable[..., Any]) -> Dataset:
         """function(element), or function(x, y) for tuples."""
 
-        def source(turn: int) -> Iterator[Any]:
+        def source(turn: int) -> Pass:
             for element in self.iterate(turn):
                 yield function(*element) if isinstance(element, tuple) else function(element)
 
@@ -84,7 +92,7 @@ class Dataset:
     def filter(self, keep: Callable[..., Any]) -> Dataset:
         """The elements for which keep(element), or keep(x, y), holds."""
 
-        def source(turn: int) -> Iterator[Any]:
+        def source(turn: int) -> Pass:
             for element in self.iterate(turn):
                 if keep(*element) if isinstance(element, tuple) else keep(element):
                     yield element
@@ -96,7 +104,7 @@ class Dataset:
         positive("buffer_size", buffer_size)
         root = seeds.next_seed() if seed is None else seed
 
-        def source(turn: int) -> Iterator[Any]:
+        def source(turn: int) -> Pass:
             key = (turn if reshuffle_each_iteration else 0,)
             rng = np.random.default_rng(np.random.SeedSequence(root, spawn_key=key))
             buffer: list[Any] = []
@@ -123,7 +131,7 @@ class Dataset:
     def _batched(self, size: int, drop: bool, join: Callable[[list[Any]], Any]) -> Dataset:
         positive("batch_size", size)
 
-        def source(turn: int) -> Iterator[Any]:
+        def source(turn: int) -> Pass:
             elements = self.iterate(turn)
             while chunk := list(itertools.islice(elements, size)):
                 if len(chunk) == size or not drop:
@@ -138,7 +146,7 @@ class Dataset:
     def repeat(self, count: int | None = None) -> Dataset:
         """The whole sequence `count` times, or without end."""
 
-        def source(turn: int) -> Iterator[Any]:
+        def source(turn: int) -> Pass:
             first = turn * (2**32 if count is None else count)
             for inner in itertools.count(first) if count is None else range(first, first + count):
                 empty = True
@@ -153,19 +161,25 @@ class Dataset:
     def take(self, count: int) -> Dataset:
         """The first `count` elements."""
         length = None if self._length is None else min(count, self._length)
-        return Dataset(lambda turn: itertools.islice(self.iterate(turn), count), length)
+        return self._sliced(length, count)
 
     def skip(self, count: int) -> Dataset:
         """All but the first `count` elements."""
         length = None if self._length is None else max(0, self._length - count)
-        return Dataset(lambda turn: itertools.islice(self.iterate(turn), count, None), length)
+        return self._sliced(length, count, None)
+
+    def _sliced(self, length: int | None, *ends: int | None) -> Dataset:
+        def source(turn: int) -> Pass:
+            yield from itertools.islice(self.iterate(turn), *ends)
+
+        return Dataset(source, length)
 
     def cache(self) -> Dataset:
         """The elements are kept in memory by the first whole pass and given from there afterwards."""
         kept: list[Any] = []
         complete: list[bool] = []
 
-        def source(turn: int) -> Iterator[Any]:
+        def source(turn: int) -> Pass:
             if complete:
                 yield from kept
                 return
@@ -179,7 +193,10 @@ class Dataset:
         return Dataset(source, self._length)
 
     def prefetch(self, buffer_size: int = 2) -> Dataset:
-        """The next elements are made in a background thread; an error there is raised here."""
+        """So many elements are made ahead in a thread of their own; an error there is raised at its element's place.
+
+        It pays where making an element takes long and lets go of Python's lock, as NumPy does on large arrays.
+        """
         positive("buffer_size", buffer_size)
         return Dataset(lambda turn: _prefetched(self.iterate(turn), buffer_size), self._length)
 
@@ -202,45 +219,46 @@ def _padded(items: list[Any], value: float) -> Any:
 
 
 class _Prefetcher:
-    """A thread that makes elements ahead, into a queue of a fixed size."""
+    """A thread that makes elements ahead, `size` of them, under the settings of the thread that wants them."""
 
-    def __init__(self, source: Iterable[Any], size: int) -> None:
+    def __init__(self, source: Iterator[Any], size: int) -> None:
         self.source = source
-        self.waiting: queue.Queue[Any] = queue.Queue(size)
-        self.stop = threading.Event()
-        self.thread = threading.Thread(target=self._work, daemon=True, name="graphkit-prefetch")
+        self.made: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
+        self.room = threading.Semaphore(size)
+        self.stopped = False
+        work = contextvars.copy_context().run
+        self.thread = threading.Thread(target=work, args=(self._work,), daemon=True, name="graphkit-prefetch")
 
-    def _offer(self, item: Any) -> bool:
-        while not self.stop.is_set():
-            try:
-                self.waiting.put(item, timeout=0.05)
-            except queue.Full:
-                continue
-            return True
-        return False
+    def _wanted(self) -> bool:
+        """Waits until another element is wanted; False where none will be."""
+        self.room.acquire()
+        return not self.stopped
 
     def _work(self) -> None:
-        error: Exception | None = None
+        error: BaseException | None = None
         try:
-            for element in self.source:
-                if not self._offer((element, None)):
-                    return
-        except Exception as raised:  # raised again where the elements are used
+            while self._wanted():
+                self.made.put((next(self.source), None))
+        except StopIteration:
+            pass
+        except BaseException as raised:  # raised again where the elements are used
             error = raised
-        self._offer((_END, error))
+        self.made.put((_END, error))
 
 
-def _prefetched(source: Iterable[Any], size: int) -> Iterator[Any]:
+def _prefetched(source: Iterator[Any], size: int) -> Pass:
     ahead = _Prefetcher(source, size)
     ahead.thread.start()
     try:
         while True:
-            element, error = ahead.waiting.get()
+            element, error = ahead.made.get()
             if error is not None:
                 raise error
             if element is _END:
                 return
+            ahead.room.release()
             yield element
     finally:
-        ahead.stop.set()
+        ahead.stopped = True
+        ahead.room.release()
         ahead.thread.join()

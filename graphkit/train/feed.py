@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from graphkit.core import tree
-from graphkit.core.dtypes import Array
-from graphkit.core.errors import ArgumentError
+from graphkit.core.dtypes import Array, is_text
+from graphkit.core.errors import ArgumentError, DtypeError
 from graphkit.core.spec import Spec
 from graphkit.train.data import ShapeMemory, by_name, check_shape, from_table, rows_of, split_tail, to_array
 
@@ -145,6 +145,8 @@ class Feeder:
         if value is None:
             return None
         array = to_array(value, prefix)
+        if is_text(array.dtype) and prefix.startswith(("target", "weight")):
+            raise DtypeError(f"{prefix}: strings are no numbers; look them up first, for example with StringLookup")
         return self._add(feed, prefix, array, self._memory.spec(prefix, array))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +54,8 @@ def fit(trainer: Trainer, wanted: Training) -> History:
     level = shown(wanted.verbose)
     show: list[Callback] = [[], [ProgressBar()], [EpochLines()]][level]  # type: ignore[assignment] # a list of one or none
     hooks = CallbackList([*(wanted.callbacks or []), *show, history], trainer.model, params)
-    with trainer.exclusively(), deferred() as interrupt:
+    ended: AbstractContextManager[Any] = nullcontext() if held_out is None else closing(held_out)
+    with trainer.exclusively(), deferred() as interrupt, closing(source), ended:
         trainer.model.stop_training, trainer.model.history = False, history
         try:
             hooks("on_train_begin")
@@ -232,7 +234,7 @@ def evaluate(
         if feed.rows == 0:
             raise ArgumentError("evaluate was given 0 rows")
         source = ArraySource(feed, _batch_size(batch_size), steps=steps)
-    with trainer.measuring():
+    with trainer.measuring(), closing(source):
         logs = _means(trainer, source, CallbackList(callbacks or [], trainer.model, {"steps": source.steps}))
     if shown(verbose) and verbose != "auto":
         print(told(logs), flush=True)
@@ -264,22 +266,25 @@ def predict(
     hooks("on_predict_begin")
     watched = "predict" in hooks.watched
     parts: list[list[Array]] = []
-    for number, (step, rows) in enumerate(_steps(trainer, "predict", source, Course())):
-        if watched:
-            hooks("on_predict_batch_begin", number)
-        parts.append(step(rows))
-        if watched:
-            outputs = tree.rebuild(step.structure[0], iter([a.copy() for a in parts[-1]]))
-            hooks("on_predict_batch_end", number, {"outputs": outputs})
+    with closing(source):
+        for number, (step, rows) in enumerate(_steps(trainer, "predict", source, Course())):
+            if watched:
+                hooks("on_predict_batch_begin", number)
+            parts.append(step(rows))
+            if watched:
+                outputs = tree.rebuild(step.structure[0], iter([a.copy() for a in parts[-1]]))
+                hooks("on_predict_batch_end", number, {"outputs": outputs})
     hooks("on_predict_end")
     joined = [_joined(list(p)) for p in zip(*parts, strict=True)]
     return tree.rebuild(step.structure[0], iter(joined))
 
 
 def _joined(parts: list[Array]) -> Any:
-    """The batches as one array; where batches differ in a size behind the first, a list of them."""
+    """The batches as one array; where batches differ in a size behind the first, a list of them; numbers in a row."""
     if len(parts) == 1:
         return parts[0]
+    if not parts[0].ndim:
+        return np.stack(parts)
     if len({p.shape[1:] for p in parts}) > 1:
         return parts
     return np.concatenate(parts)

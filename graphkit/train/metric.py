@@ -27,6 +27,8 @@ class Metric(Recorded):
     dtype: that of the result; the totals are float64.
     """
 
+    is_metric = True
+
     def __init__(self, name: str | None = None, dtype: Any = None) -> None:
         self.name = name or unique_name(snake_case(type(self).__name__))
         self.dtype = as_dtype(dtype)

@@ -84,9 +84,10 @@ class Optimizer(Recorded):
         return 0.0
 
     def slots(self, variable: Any) -> dict[str, Any]:
-        """The arrays kept for this variable, as they are at the start."""
+        """The arrays kept for this variable, as they are at the start; a view of one number is enough."""
         dims, dtype = variable.spec.dims, variable.dtype
-        return {slot: np.full(dims, self.slot_start(slot), dtype) for slot in self.slot_names()}
+        starts = {slot: np.asarray(self.slot_start(slot), dtype) for slot in self.slot_names()}
+        return {slot: np.broadcast_to(start, dims) for slot, start in starts.items()}
 
     def decay_of(self, variable: Any) -> float | None:
         """The weight decay of this variable, where it is not excluded."""

@@ -10,7 +10,7 @@ import numpy as np
 from graphkit.core.dtypes import Array, is_float
 from graphkit.core.op import run_forward
 from graphkit.graph.symbol import Node, Symbol
-from graphkit.runtime.function import sizes_of
+from graphkit.runtime.staged import sizes_of
 
 
 def finite(array: Any) -> bool:
@@ -30,6 +30,8 @@ class Replay:
         for node in self.graph.nodes():
             results = run_forward(node.op.bind(sizes), [self.array(x) for x in node.inputs])
             self.arrays.update({id(s): np.asarray(a) for s, a in zip(node.outputs, results, strict=True)})
+            if node.op.data_sized:
+                sizes |= sizes_of([node.outputs[0].spec], [results[0].shape], [node.place])
 
     def array(self, value: Any) -> Array:
         """The numbers of a symbol, or of a constant."""

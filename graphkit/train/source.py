@@ -15,7 +15,7 @@ from graphkit.core.op import Value
 from graphkit.train.classes import with_class_weight
 from graphkit.train.course import Course
 from graphkit.train.data import batches, is_table
-from graphkit.train.dataset import Dataset
+from graphkit.train.dataset import Dataset, Pass
 from graphkit.train.feed import Feed, Feeder, unpack
 
 Rows = slice | Array
@@ -41,6 +41,9 @@ class ArraySource:
         all_steps = -(-feed.rows // size)
         self.steps: int | None = all_steps if steps is None else min(steps, all_steps)
         self.ran_dry = False
+
+    def close(self) -> None:
+        """Nothing is open."""
 
     def epoch(self, course: Course) -> Iterator[tuple[Feed, Rows]]:
         """The rows of each batch of an epoch, from the batch on where the course stands."""
@@ -69,7 +72,14 @@ class StreamSource:
         self.steps = steps if steps is not None else known
         self._limit = steps
         self._running: Iterator[Any] | None = None
+        self._pass: Pass | None = None
         self.ran_dry = False
+
+    def close(self) -> None:
+        """Ends what was begun: the pass of a Dataset at hand, with its threads. What a person gave stays open."""
+        if self._pass is not None:
+            self._pass.close()
+        self._pass = self._running = None
 
     @property
     def _by_pass(self) -> bool:
@@ -80,9 +90,10 @@ class StreamSource:
         """The stream from its beginning, or from behind the batches that were used."""
         if self._by_pass:
             course.begun, course.taken = course.turn, course.batch
-        if isinstance(self.stream, Dataset) and not self.measures:
-            return itertools.islice(self.stream.iterate(course.begun), course.taken, None)
-        return itertools.islice(iter(self.stream), course.taken, None)
+        self.close()
+        if isinstance(self.stream, Dataset):
+            self._pass = iter(self.stream) if self.measures else self.stream.iterate(course.begun)
+        return itertools.islice(self._pass or iter(self.stream), course.taken, None)
 
     def epoch(self, course: Course) -> Iterator[tuple[Feed, Rows]]:
         """The batches of an epoch; `ran_dry` is set when there were fewer than asked for."""

@@ -18,11 +18,13 @@ import numpy as np
 from graphkit.autodiff import GradientTape
 from graphkit.core import tree
 from graphkit.core.context import changed
+from graphkit.core.dimension import names_of
 from graphkit.core.dtypes import Array
 from graphkit.core.errors import ArgumentError, GraphkitError, RangeError, ShapeError, StateError, TraceError, retold
 from graphkit.core.op import Value
 from graphkit.core.spec import show
 from graphkit.graph.graph import Graph
+from graphkit.layers.state import State
 from graphkit.ops import convert_to_tensor
 from graphkit.runtime.function import Compiled
 from graphkit.train import optimizers, settings
@@ -64,6 +66,8 @@ class Trainer:
         self._busy: int | None = None
         self._compiled_for: dict[int, tuple[Any, bool]] = {}
         self._told: set[tuple[str, ...]] = set()
+        self._look: Any = None
+        self._revised: tuple[Any, int] = (None, 0)
         self._flipped()
         if model.output_names is not None:
             self._objective = Objective(model.output_names, *self._settings)
@@ -141,9 +145,12 @@ class Trainer:
 
     def step(self, kind: str, feed: Feed) -> Step:
         """The step `kind` ("train", "test", "predict") for data of this form."""
-        key = self._key(kind, feed)
         if kind == "train":
-            self._tell_flipped()
+            with self.one_look():
+                key = self._key(kind, feed)
+                self._tell_flipped()
+        else:
+            key = self._key(kind, feed)
         if key not in self._compiled:
             method: Callable[[Any], Any] = getattr(self.model, f"{kind}_step")
             structure: list[Any] = []
@@ -162,12 +169,30 @@ class Trainer:
         return Step(self, kind, *self._compiled[key], feed)
 
     def _key(self, kind: str, feed: Feed) -> Any:
-        trainable = tuple(w.trainable for w in self.model.weights) if kind == "train" else ()
-        return kind, feed.key, trainable
+        trainable = tuple([w.trainable for w in self._found().weights]) if kind == "train" else ()
+        if self._revised[0] is not State.revised:
+            self._revised = State.revised, sum(layer.revision for layer in self.model.walk())
+        return kind, feed.key, trainable, self._revised[1]
+
+    def _found(self) -> Any:
+        """The model's layers, weights and metrics, as they are or were at the beginning of the look."""
+        return self.model.inventory() if self._look is None else self._look
+
+    @contextmanager
+    def one_look(self) -> Iterator[None]:
+        """One walk through the model serves all that asks for its state in the `with` block, which changes none.
+
+        Only where no other thread may train or evaluate: see `exclusively` and `measuring`.
+        """
+        before, self._look = self._look, self._found()
+        try:
+            yield
+        finally:
+            self._look = before
 
     def _flipped(self) -> tuple[str, ...]:
         """The weights whose `trainable` is another than when `compile` saw them, or when they were made later."""
-        for weight in self.model.weights:
+        for weight in self._found().weights:
             self._compiled_for.setdefault(id(weight), (weight, weight.trainable))
         return tuple(w.path for w, was in self._compiled_for.values() if w.trainable != was)
 
@@ -236,7 +261,7 @@ class Trainer:
     def metrics(self) -> list[Any]:
         """Every metric the steps update: the compiled ones and those the model holds itself."""
         own = self._objective.all_metrics() if self._objective is not None else []
-        return [*own, *(m for m in self.model.own_metrics() if all(m is not o for o in own))]
+        return [*own, *(m for m in self._found().metrics if all(m is not o for o in own))]
 
 
 class Step:
@@ -300,12 +325,13 @@ class Step:
         return self.compiled.graph(self.feed.specs)
 
     def empty(self) -> list[Array]:
-        """The results for no rows, from the declared shapes alone."""
+        """The results for no rows, from the declared shapes alone; none of what is one number for a batch."""
         sizes = {"batch": 0}
         for spec, array in zip(self.feed.specs, self.feed.arrays, strict=True):
             sizes.update({str(d): n for d, n in zip(spec.dims, array.shape, strict=True) if not isinstance(d, int)})
         specs = [o.spec for o in self.compiled.graph(self.feed.specs).outputs]
-        return [np.zeros(tuple(s.concrete(sizes).dims), s.dtype) for s in specs]
+        sizes = dict.fromkeys(names_of(d for s in specs for d in s.dims), 0) | sizes  # those that data would tell
+        return [np.zeros(s.concrete(sizes).numbers or (0,), s.dtype) for s in specs]
 
 
 def _ordered(y_pred: Any, names: Sequence[str]) -> list[Any]:

@@ -7,7 +7,7 @@ import statistics
 import pytest
 
 import graphkit
-from examples import autoencoder, basics, digits, gradient_ascent, subclassing, tickets, transformer, vae
+from examples import autoencoder, basics, digits, gradient_ascent, subclassing, tickets, transformer, translate, vae
 
 
 @pytest.mark.slow
@@ -67,6 +67,13 @@ def test_autoencoder_learns_and_exports(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_transformer_learns_to_reverse() -> None:
     assert transformer.main(rows=1500, epochs=6) > 0.95
+
+
+def test_translate_answers_by_steps_as_the_training_graph(capsys: pytest.CaptureFixture[str]) -> None:
+    share, same = translate.main(epochs=15)
+    assert share > 0.9
+    assert same
+    assert "step: verified against predict" in capsys.readouterr().out
 
 
 def test_subclassing_learns_and_refuses_forgetful_layers(capsys: pytest.CaptureFixture[str]) -> None:

@@ -37,8 +37,8 @@ for path in sys.argv[1:]:
         for given in session.get_inputs():
             dims = [0 if i == 0 else (free if isinstance(d, str) else d) for i, d in enumerate(given.shape)]
             dtype = {"tensor(float)": "float32", "tensor(int64)": "int64", "tensor(int32)": "int32",
-                     "tensor(bool)": "bool"}[given.type]
-            feeds[given.name] = np.zeros(dims, dtype)
+                     "tensor(bool)": "bool", "tensor(string)": "object"}[given.type]
+            feeds[given.name] = np.full(dims, "" if dtype == "object" else 0, dtype)
         if free == 0 and not any(isinstance(d, str) for g in session.get_inputs() for d in g.shape[1:]):
             continue
         try:
@@ -68,6 +68,11 @@ def test_no_rows_kill_no_process(tmp_path: Path) -> None:
 @pytest.mark.parametrize("row", ROWS, ids=[row.name for row in ROWS])
 def test_at_the_oldest_and_newest_opset(row: Row, opset: int, tmp_path: Path) -> None:
     model, path = model_of(row), tmp_path / "model.onnx"
+    if opset < row.opset:
+        with pytest.raises(errors.ExportError, match=f"needs opset {row.opset}, where .* is of opset {opset}"):
+            model.export(path, opset=opset, verify=False)
+        assert not path.exists()
+        return
     model.export(path, opset=opset, verify=False)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     for batch, time in ((1, 1), (3, T), (7, 13)):
@@ -135,14 +140,15 @@ def test_the_reference_evaluator_agrees(row: Row, tmp_path: Path) -> None:
     """onnx's own evaluator, in NumPy and independent of onnxruntime, where it implements the ops of the file.
 
     It reads no `sequence_lens`, so there only the first row, which has no padding, is compared.
-    It refuses a pool whose kernel is larger than its unpadded input.
+    It refuses a pool whose kernel is larger than its unpadded input. Its StringNormalizer takes accents off letters and
+    leaves out empty strings, which the standard does not say.
     """
     model, path = model_of(row), tmp_path / "model.onnx"
     model.export(path, verify=False)
-    lacking = any(
-        node.op_type in ("LSTM", "GRU", "RNN") and len(node.input) > 4 and node.input[4]
-        for node in onnx.load(path).graph.node
-    )
+    nodes = onnx.load(path).graph.node
+    if any(node.op_type == "StringNormalizer" for node in nodes):
+        pytest.skip("onnx's own StringNormalizer does more than the standard says")
+    lacking = any(node.op_type in ("LSTM", "GRU", "RNN") and len(node.input) > 4 and node.input[4] for node in nodes)
     arrays = arrays_of(row, 3, 7)
     feeds = {f"in_{i}": a for i, a in enumerate(arrays)}
     if row.name == "max_pooling3d":

@@ -17,7 +17,7 @@ from graphkit.core.spec import Spec
 from graphkit.graph.graph import Graph
 from graphkit.graph.trace import run as trace
 from graphkit.ops import convert_to_tensor
-from graphkit.runtime import Plan
+from graphkit.runtime.staged import plan_of
 from tests.ops.cases import Case
 
 Arrays = list[np.ndarray]
@@ -100,7 +100,7 @@ def sizes_in(graph: Graph, arrays: Sequence[np.ndarray]) -> Mapping[str, int]:
 
 def planned(graph: Graph, arrays: Sequence[np.ndarray]) -> Callable[..., Arrays]:
     """The graph as a function of arrays of these sizes."""
-    plan = Plan(graph, sizes_in(graph, arrays))
+    plan = plan_of(graph, sizes_in(graph, arrays))
 
     def run(*values: np.ndarray) -> Arrays:
         for buffer, value in zip(plan.inputs, values, strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,9 @@ def test_equals_the_reference(case: Case, sizes: dict[str, int], dtype: str) -> 
 
 def garbage(spec: Spec) -> tuple[np.ndarray, np.ndarray]:
     """A buffer of the spec in the middle of a larger one, all of it filled with nonsense."""
+    if spec.dtype == object:
+        whole = np.full(2 * GUARD + math.prod(spec.dims), 0xA5, object)
+        return whole[GUARD:-GUARD].reshape(tuple(spec.dims)), whole
     size = int(np.prod(spec.dims, dtype=np.int64)) * spec.dtype.itemsize
     whole = np.full(size + 2 * GUARD, 0xA5, np.uint8)
     return whole[GUARD : GUARD + size].view(spec.dtype).reshape(tuple(spec.dims)), whole
@@ -70,11 +74,26 @@ def test_overwrites_its_input(case: Case, dtype: str) -> None:
     """Where an op says it may be given an input as `out`, the numbers stay the same."""
     for op, ins, outs in harness.calls(case, SIZES, dtype):
         for i in op.overwrites:
-            if spec_of(ins[i]) == spec_of(outs[0]):
-                copies = [x.copy() for x in ins]
+            place = next((n for n, x in enumerate(outs) if spec_of(x) == spec_of(ins[i])), None)
+            if place is not None:
+                copies, made = [x.copy() for x in ins], [np.empty_like(x) for x in outs]
+                made[place] = copies[i]
                 with np.errstate(all="ignore"):
-                    op.forward(*copies, out=copies[i], **scratch(op, copies))
-                harness.same(copies[i], outs[0], f"{op} over input {i}")
+                    op.forward(*copies, out=tuple(made) if len(made) > 1 else made[0], **scratch(op, copies))
+                for got, wanted in zip(made, outs, strict=True):
+                    harness.same(got, wanted, f"{op} over input {i}")
+
+
+@by_row
+def test_needs_the_sizes_alone(case: Case) -> None:
+    """Where an op says that it does not read an input's numbers, they may be any."""
+    for op, ins, outs in harness.calls(case, SIZES, "float32"):
+        if op.unread:
+            given = [np.full_like(x, -77) if i in op.unread else x for i, x in enumerate(ins)]
+            with np.errstate(all="ignore"):
+                found = op.forward(*given, **scratch(op, given))
+            for got, wanted in zip(found if isinstance(found, tuple) else (found,), outs, strict=True):
+                harness.same(got, wanted, f"{op} without the numbers of {op.unread}")
 
 
 @by_row

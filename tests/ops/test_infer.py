@@ -91,7 +91,7 @@ WRONG: tuple[tuple[str, type[Exception], Callable[..., Any], tuple[tuple[int, ..
     ("max_pool_small", ShapeError, lambda x: ops.max_pool(x, 3), ((2, 2, 3),)),
     ("max_pool_size", ArgumentError, lambda x: ops.max_pool(x, (2, 2)), ((2, 7, 3),)),
     ("average_pool_rank", ShapeError, lambda x: ops.average_pool(x, 2), ((2, 7),)),
-    ("scan", ShapeError, lambda x: ops.scan(lambda h, s: (ops.concatenate([h, s]),), [], [x[0]], [x]), ((2, 3),)),
+    ("scan", ShapeError, lambda x: ops.scan(lambda h, s: (ops.concatenate([h, s]), s), x[0], x), ((2, 3),)),
 )  # fmt: skip
 
 

@@ -44,11 +44,13 @@ def built(name: str) -> Model:
 
 
 def data(kind: str) -> dict[str, Any]:
-    """The same rows as arrays, as a Dataset that shuffles, or as a generator with steps."""
+    """The same rows as arrays, as a Dataset that shuffles, alone or ahead, or as a generator."""
     if kind == "arrays":
         return {"x": X, "y": Y, "batch_size": SIZE}
     if kind == "dataset":
         return {"x": Dataset.from_arrays(X, Y).shuffle(ROWS, seed=3).batch(SIZE)}
+    if kind == "dataset ahead":
+        return {"x": Dataset.from_arrays(X, Y).shuffle(ROWS, seed=3).batch(SIZE).prefetch(2)}
     if kind == "dataset steps":
         return {"x": Dataset.from_arrays(X, Y).shuffle(ROWS, seed=3).batch(SIZE).repeat(), "steps_per_epoch": 3}
     order = np.random.default_rng(5).integers(0, ROWS, (100, SIZE))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graphkit import Input, Model, callbacks, get_num_threads, layers, ops, set_num_threads, utils
+from graphkit import Input, Model, callbacks, get_num_threads, layers, metrics, ops, set_num_threads, utils
 from graphkit.core import op as core_op
 from tests.train.models import X, Y, digits, mlp, pictures, tickets
 
@@ -215,3 +215,59 @@ def test_trainable_is_read_at_each_step() -> None:
     assert moved() == [True, True]
     model.optimizer.learning_rate = 0.0
     assert moved() == [False, False]
+
+
+def test_a_step_by_hand_looks_at_the_layers_once_and_sees_what_is_new() -> None:
+    """Weights, metrics, revisions come from one look; a layer in a list, a metric in a dict, are there in the next."""
+    looks: list[str] = []
+
+    class Watched(layers.Dense):
+        def contents(self) -> Any:
+            looks.append(self.name)
+            return super().contents()
+
+    class Growing(Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stack: list[Any] = [Watched(3, name="first")]
+            self.kept: dict[str, Any] = {}
+
+        def call(self, inputs: Any) -> Any:
+            for layer in self.stack:
+                inputs = layer(inputs)
+            return inputs
+
+    model = Growing()
+    x, y = np.ones((5, 3), np.float32), np.zeros((5, 3), np.float32)
+    model(x)
+    model.compile("sgd", "mse")
+    model.train_on_batch(x, y)
+    looks.clear()
+    model.train_on_batch(x, y)
+    assert looks == ["first"]
+    model.predict(x)
+    looks.clear()
+    model.predict(x)
+    assert looks == []
+    model.kept["own"] = metrics.Mean(name="own")
+    model.kept["own"].update_state(7.0)
+    assert [m.name for m in model.metrics] == ["loss", "own"]
+    model.stack[0].trainable = False
+    model.stack.append(Watched(3, name="second"))
+    model.stack[1].build((None, 3))
+    before = [w.numpy() for w in model.weights]
+    with pytest.warns(UserWarning, match="changed since compile for"):
+        model.train_on_batch(x, y)
+    assert float(model.kept["own"].result()) == 0.0
+    changed = [bool((w.numpy() != b).any()) for w, b in zip(model.weights, before, strict=True)]
+    assert changed == [False, False, True, True]
+
+
+def test_a_revision_is_noticed_by_all_models_and_only_then_looked_for() -> None:
+    model = mlp()
+    trainer = model.trainer("predict")
+    feed = trainer.feeder(X)
+    step = trainer.step("predict", feed)
+    assert trainer.step("predict", feed).compiled is step.compiled
+    model.get_layer("hidden").revision += 1
+    assert trainer.step("predict", feed).compiled is not step.compiled

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -316,42 +315,6 @@ def test_cache_makes_each_element_once() -> None:
     first = len(made)
     assert listed(dataset) == listed(dataset) == list(range(5))
     assert made[first:] == list(range(5))
-
-
-def alive() -> list[threading.Thread]:
-    return [t for t in threading.enumerate() if t.name == "graphkit-prefetch"]
-
-
-def test_an_error_in_the_prefetching_thread_is_raised_where_the_data_are_used() -> None:
-    def broken(value: Any) -> Any:
-        if value == 3:
-            raise ValueError("row 3 is broken")
-        return value
-
-    dataset = numbers(7).map(broken).prefetch(2)
-    seen: list[int] = []
-    with pytest.raises(ValueError, match="row 3 is broken"):
-        seen.extend(int(v) for v in dataset)
-    assert alive() == []
-    x = Dataset.from_arrays(np.arange(7)).map(broken).map(lambda v: batch(v)).prefetch(1)
-    with pytest.raises(ValueError, match="row 3 is broken"):
-        model().fit(x, verbose=0)
-    assert alive() == []
-
-
-def test_no_thread_is_left_when_the_loop_ends_early() -> None:
-    dataset = numbers(1000).prefetch(3)
-    for value in dataset:
-        if value == 2:
-            break
-    del value
-    iterator = iter(dataset)
-    next(iterator)
-    assert len(alive()) == 1
-    iterator.close()  # type: ignore[attr-defined] # a generator
-    assert alive() == []
-    model().fit(Dataset.from_generator(endless).prefetch(2), steps_per_epoch=3, epochs=2, verbose=0)
-    assert alive() == []
 
 
 def test_training_on_a_dataset_by_hand() -> None:

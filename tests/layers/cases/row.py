@@ -11,11 +11,13 @@ import numpy as np
 from tests.layers.references import Arrays
 
 B, T, F, U, V = 3, 5, 11, 2, 13
+STRINGS = ("the", "cat", "sat", "dog", "", "The", "déjà")
+TEXTS = ("The cat sat.", "", "the dog; the cat?", "  the\tcat\n", "...", "Déjà (the) cat's", "cat, cat, cat: the end")
 
 
 @dataclass(frozen=True)
 class Given:
-    """An input: its dims ("b" and "t" are free), "float32", "bool" for a mask of steps, or ids below `high`."""
+    """An input: its dims ("b" and "t" are free), "float32", "string", "bool" for a mask of steps, ids below `high`."""
 
     dims: tuple[Any, ...]
     dtype: str = "float32"
@@ -28,6 +30,8 @@ class Given:
         """Random numbers; masks and ids have padding behind, in front, in the middle, and an empty row."""
         rng = np.random.default_rng(7 + len(self.dims))
         shape = self.shape(batch, time)
+        if self.dtype == "string":
+            return rng.choice(np.array(STRINGS if len(shape) > 1 and shape[1] != 1 else TEXTS, object), shape)
         if self.dtype == "bool":
             return steps(batch, time)
         if self.high:
@@ -51,6 +55,7 @@ class Row:
     """A layer: `make` gives it, `call` calls it on the inputs, `want` is the same on float64 arrays and weights.
 
     flat: there is no gradient: the outputs are places or integers, or no float goes in and nothing is learned.
+    opset: the oldest with nodes for it.
     """
 
     name: str
@@ -60,6 +65,7 @@ class Row:
     call: Callable[..., Any] = field(default=lambda layer, *xs: layer(xs[0] if len(xs) == 1 else list(xs)))
     dtype: str = "float32"
     flat: bool = False
+    opset: int = 17
 
 
 def masked(layer: Any, x: Any, mask: Any) -> Any:
@@ -68,6 +74,7 @@ def masked(layer: Any, x: Any, mask: Any) -> Any:
 
 MATRIX, SEQUENCE, FREE = Given(("b", F)), Given(("b", T, F)), Given(("b", "t", F))
 MASK, IDS = Given(("b", "t"), "bool"), Given(("b", "t"), "int64", V)
+WORDS, LINES = Given(("b", "t"), "string"), Given(("b",), "string")
 STATE = Given(("b", U))
 IMAGE, FREE_IMAGE = Given(("b", T, F, U)), Given(("b", "t", F, U))
 VOLUME = Given(("b", "t", 3, U, 1))

@@ -3,6 +3,7 @@
 from tests.ops.cases import (
     activation,
     arrange,
+    control,
     conv,
     decomposition,
     elements,
@@ -18,6 +19,7 @@ from tests.ops.cases import (
     shape,
     sorting,
     statistics,
+    text,
     transcendental,
 )  # fmt: skip
 from tests.ops.cases.case import INTEGER, NONE, ONES, OTHERS, SIZES, STEP, Case
@@ -25,7 +27,7 @@ from tests.ops.cases.case import INTEGER, NONE, ONES, OTHERS, SIZES, STEP, Case
 CASES: tuple[Case, ...] = (
     *elementwise.CASES, *activation.CASES, *reduce.CASES, *shape.CASES, *index.CASES, *recurrent.CASES, *random.CASES,
     *loss.CASES, *norm.CASES, *conv.CASES, *pool.CASES, *transcendental.CASES, *sorting.CASES,
-    *elements.CASES, *arrange.CASES, *decomposition.CASES, *statistics.CASES, *image.CASES,
+    *elements.CASES, *arrange.CASES, *decomposition.CASES, *statistics.CASES, *image.CASES, *text.CASES, *control.CASES,
 )  # fmt: skip
 
 __all__ = ["CASES", "INTEGER", "NONE", "ONES", "OTHERS", "SIZES", "STEP", "Case"]

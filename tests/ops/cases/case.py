@@ -59,6 +59,7 @@ class Case:
     reference: the same function in loops, math or einsum over float64 arrays; None where `no_reference` says why.
     tolerance: of float32 results, as a share of the largest value. slope: of gradients in float64.
     no_grad, no_onnx: why there is no gradient, or no ONNX form; empty where there is one.
+    opset: the oldest opset with nodes for it.
     least: the smallest size a free dimension may have; 0 where the op is defined on no rows.
     """
 
@@ -72,6 +73,7 @@ class Case:
     no_grad: str = ""
     no_onnx: str = ""
     no_reference: str = ""
+    opset: int = 17
     least: int = 0
 
     def arrays(self, sizes: Mapping[str, int], dtype: str = "float64") -> list[np.ndarray]:

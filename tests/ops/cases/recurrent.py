@@ -11,7 +11,7 @@ import numpy as np
 from graphkit import ops
 from graphkit.core.op import spec_of
 from graphkit.core.reverse import Backward
-from graphkit.ops.control import Scan
+from graphkit.ops.control import Scan, scan
 from graphkit.ops.recurrent import LSTM
 from graphkit.ops.recurrent_gru import GRU
 from graphkit.ops.recurrent_simple import SimpleRNN
@@ -48,7 +48,7 @@ def _picked(rows: Any, h: Any, i: Any) -> tuple[Any, Any]:
 def _scan(body: Any, n_consts: int, n_carries: int, reverse: bool = False) -> Callable[..., Any]:
     def call(*values: Any) -> Any:
         cut = n_consts + n_carries
-        return ops.scan(body, values[:n_consts], values[n_consts:cut], values[cut:], reverse)
+        return scan(body, values[:n_consts], values[n_consts:cut], values[cut:], reverse)
 
     return call
 
@@ -86,16 +86,16 @@ def _picked_reference(rows: np.ndarray, h: np.ndarray, indices: np.ndarray) -> t
 
 
 SCAN = (
-    Case("scan", _scan(_running, 0, 1), (normal("b"), normal("t", "b")), _running_reference, (Scan,)),
-    Case("scan/consts", _scan(_cell, 1, 1), (normal(3, 2), normal("b", 2), normal("t", "b", 3)), _cell_reference(False),
+    Case("Scan", _scan(_running, 0, 1), (normal("b"), normal("t", "b")), _running_reference, (Scan,)),
+    Case("Scan/consts", _scan(_cell, 1, 1), (normal(3, 2), normal("b", 2), normal("t", "b", 3)), _cell_reference(False),
          (Scan,)),
-    Case("scan/reverse", _scan(_cell, 1, 1, reverse=True), (normal(3, 2), normal("b", 2), normal("t", "b", 3)),
+    Case("Scan/reverse", _scan(_cell, 1, 1, reverse=True), (normal(3, 2), normal("b", 2), normal("t", "b", 3)),
          _cell_reference(True)),
-    Case("scan/integer_carry", _scan(_counted, 0, 2), (normal("b"), integers(1, 4), normal("t", "b")),
+    Case("Scan/integer_carry", _scan(_counted, 0, 2), (normal("b"), integers(1, 4), normal("t", "b")),
          _counted_reference),
-    Case("scan/integer_sequence", _scan(_picked, 1, 1), (normal(17, 3), normal("b", 3), integers(0, 17, "t", "b")),
+    Case("Scan/integer_sequence", _scan(_picked, 1, 1), (normal(17, 3), normal("b", 3), integers(0, 17, "t", "b")),
          _picked_reference),
-    Case("scan/long", _scan(_cell, 1, 1), (normal(3, 2), normal("b", 2), normal(23, "b", 3)), _cell_reference(False),
+    Case("Scan/long", _scan(_cell, 1, 1), (normal(3, 2), normal("b", 2), normal(23, "b", 3)), _cell_reference(False),
          slope=1e-5),
 )  # fmt: skip
 
