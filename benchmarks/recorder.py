@@ -35,10 +35,15 @@ def busy_seconds() -> float:
     return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
+def status_mb(name: str) -> float:
+    """What the kernel says of this process's memory under a name, in MB of 10^6 bytes."""
+    line = next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith(name))
+    return int(line.split()[1]) * 1024 / 1e6
+
+
 def peak_mb() -> float:
     """The most memory that this process has had in RAM; unlike ru_maxrss without that of the process before exec."""
-    line = next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("VmHWM"))
-    return round(int(line.split()[1]) / 1024, 1)
+    return round(status_mb("VmHWM") * 1e6 / 2**20, 1)
 
 
 def own_seconds() -> float:

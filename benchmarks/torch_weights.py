@@ -25,6 +25,12 @@ LAYERS: dict[type[nn.Module], dict[str, str]] = {
     nn.Conv2d: {"weight": "kernel", "bias": "bias"},
     nn.ConvTranspose2d: {"weight": "kernel", "bias": "bias"},
     nn.LayerNorm: {"weight": "gamma", "bias": "beta"},
+    nn.BatchNorm2d: {
+        "weight": "gamma",
+        "bias": "beta",
+        "running_mean": "moving_mean",
+        "running_var": "moving_variance",
+    },
     nn.LSTM: {"weight_ih_l0": "kernel", "weight_hh_l0": "recurrent_kernel", "bias_ih_l0": "bias"},
 }
 

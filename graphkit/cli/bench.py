@@ -65,12 +65,12 @@ def told(here: dict[str, Any], found: list[Profile], whole: bool) -> str:
     ]
     if whole:
         return "\n".join([*lines, *map(str, found)])
-    head = ROW.format("model", "step", "batch", "parameters", "ms", "rows/s", "GFLOP/s", "of peak", "buffers MB")
+    head = ROW.format("model", "step", "batch", "parameters", "ms", "rows/s", "GFLOP/s", "of peak", "plan MB")
     return "\n".join([*lines, head, *map(_line, found)])
 
 
 def _line(p: Profile) -> str:
     return ROW.format(
         p.model, p.kind, p.batch, f"{p.parameters:,}", f"{p.step_ms:.3f}", f"{p.samples_per_second:,.0f}",
-        f"{p.gflops:.1f}", f"{p.gflops / p.peak.gflops:.0%}", f"{p.plan_bytes / 1e6:.1f}",
+        f"{p.gflops:.1f}", f"{p.gflops / p.peak.gflops:.0%}", f"{p.held.total / 1e6:.1f}",
     )  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from graphkit.core.dimension import Dimension, Floor, Size
-from graphkit.core.dtypes import Array
+from graphkit.core.dtypes import Array, is_text
 from graphkit.core.errors import ExportError, GraphkitError, located
 from graphkit.core.lazy import module
 from graphkit.core.op import spec_of
@@ -40,6 +40,10 @@ class OnnxBuilder:
             self._sizes: dict[Any, str] = {}
             self._packed: dict[Any, str] = {}
             self._keep: list[Any] = []
+            self.domains: set[str] = {""}
+            self.constants: dict[str, Array] = {}
+            self.measured: dict[str, tuple[Size, ...]] = {}
+            self.packed_from: dict[str, str] = {}
 
     # names
 
@@ -65,6 +69,10 @@ class OnnxBuilder:
         self.root.specs[name] = spec
         return name
 
+    def born(self, size: str, name: str, axis: int) -> None:
+        """Says that a free size, which no input has, is that of an axis of a value."""
+        self.root.sources[size] = (name, axis)
+
     # nodes
 
     def node(self, kind: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any) -> None:
@@ -74,6 +82,7 @@ class OnnxBuilder:
             attributes["to"] = helper.np_dtype_to_tensor_dtype(np.dtype(attributes["to"]))
         for name in inputs:
             self._use(name)
+        self.root.domains.add(attributes.get("domain", ""))
         name = self.root.fresh_node(self.place, kind)
         self.nodes.append(helper.make_node(kind, list(inputs), list(outputs), name=name, **attributes))
 
@@ -98,7 +107,7 @@ class OnnxBuilder:
     def constant(self, value: Any, dtype: Any = None) -> str:
         """A helper constant (int64 where no dtype is given), each distinct one once."""
         array = np.asarray(value, dtype if dtype is not None or isinstance(value, np.ndarray) else np.int64)
-        key = (array.dtype.str, array.shape, array.tobytes())
+        key = (array.dtype.str, array.shape, tuple(array.flat) if is_text(array.dtype) else array.tobytes())
         root = self.root
         if key not in root._constants:
             place, root.place = root.place, ""
@@ -106,13 +115,19 @@ class OnnxBuilder:
             root.place = place
             root._constants[key] = name
             root.specs[name] = spec_of(array)
-            if array.size > SMALL:
-                root.initializers[name] = array
-            else:
-                onnx = module("onnx")
-                tensor = onnx.numpy_helper.from_array(array)
-                root.nodes.append(onnx.helper.make_node("Constant", [], [name], name=name, value=tensor))
+            root.constants[name] = array
         return root._constants[key]
+
+    def constant_nodes(self, read: set[str]) -> list[Any]:
+        """The nodes of the small helper constants that are read; large ones become initializers."""
+        onnx, nodes = module("onnx"), []
+        for name, array in self.constants.items():
+            if name in read and array.size > SMALL:
+                self.initializers[name] = array
+            elif name in read:
+                tensor = onnx.numpy_helper.from_array(array)
+                nodes.append(onnx.helper.make_node("Constant", [], [name], name=name, value=tensor))
+        return nodes
 
     def packed(self, name: str, function: Callable[[Array], Array]) -> str | None:
         """An initializer that holds `function` of another one; None when `name` is computed."""
@@ -121,10 +136,11 @@ class OnnxBuilder:
             return None
         key = (name, function)
         if key not in root._packed:
-            array = np.ascontiguousarray(function(root.arrays.get(name, root.initializers.get(name))))  # type: ignore[arg-type] # one has it
+            array = function(root.arrays.get(name, root.initializers.get(name)))  # type: ignore[arg-type] # one has it
             packed = f"{name}/{function.__name__.strip('_')}"
             root._packed[key] = packed
             root.initializers[packed] = array
+            root.packed_from[packed] = name
         return root._packed[key]
 
     # sizes
@@ -134,7 +150,9 @@ class OnnxBuilder:
         if all(isinstance(d, int) for d in dims):
             return self.constant(list(dims))
         parts = [self._size(d) for d in dims]
-        return parts[0] if len(parts) == 1 else self.root.emit("Concat", *parts, axis=0)
+        name = parts[0] if len(parts) == 1 else self.root.emit("Concat", *parts, axis=0)
+        self.root.measured[name] = tuple(dims)
+        return name
 
     def _size(self, size: Size) -> str:
         """One size as a value of shape (1,)."""
@@ -161,7 +179,7 @@ class OnnxBuilder:
                 root._sizes[atom] = root.emit("Div", self._size(atom.top), self._size(atom.bottom))
             elif atom in root.sources:
                 name, axis = root.sources[atom]
-                root._sizes[atom] = root.emit("Gather", root.emit("Shape", name), self.constant([axis]), axis=0)
+                root._sizes[atom] = root.emit("Shape", name, start=axis, end=axis + 1)
             else:
                 raise ExportError(f"the size {atom!r} stands in no input of the model")
         return root._sizes[atom]

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from graphkit.core.dimension import Dimension
-from graphkit.core.errors import ArgumentError
+from graphkit.core.dtypes import Array
+from graphkit.core.errors import ArgumentError, ExportError
 from graphkit.core.lazy import module
 from graphkit.core.op import spec_of
 from graphkit.export.builder import OnnxBuilder, value_info
+from graphkit.export.net import Net
+from graphkit.export.refusal import refusal
 from graphkit.export.simplify import simplified
 from graphkit.graph.graph import Graph
 from graphkit.graph.symbol import Symbol
 
 OPSETS = range(17, 29)
+ML_OPSET = 3
 
 
 @dataclass
 class Converted:
-    """An ONNX model, and for each layer path the ONNX value that the layer gives."""
+    """An ONNX model, and for each layer path the ONNX value that the layer gives.
+
+    in_front: for layers whose value stands in the file with its channels in front alone, that value.
+    """
 
     proto: Any
     values: dict[str, str]
+    in_front: dict[str, str] = field(default_factory=dict)
 
 
 def check_opset(opset: int) -> int:
@@ -43,11 +49,15 @@ def convert(
     opset: int,
     weight_names: Mapping[int, str],
     ends: Mapping[str, Symbol] | None = None,
+    to_tensor: Callable[[Array, str], Any] | None = None,
+    fold_batch_norm: bool = False,
 ) -> Converted:
     """Writes the graph as an ONNX model.
 
     weight_names: the name of each variable, by its id. ends: what each layer gives, by path, which becomes the name of
-    the value where it has none yet. The IR version is the lowest the opset allows.
+    the value where it has none yet. to_tensor: makes the tensor of an initializer of that name, numpy_helper.from_array
+    where it is not given. fold_batch_norm: into the convolutions' weights. The IR version is the lowest that the opset
+    allows.
     """
     helper = module("onnx").helper
     b = OnnxBuilder(check_opset(opset))
@@ -69,24 +79,31 @@ def convert(
         if id(symbol) not in b.names:
             b.names[id(symbol)] = b.fresh(path)
     named = {path: b.names[id(symbol)] for path, symbol in ends.items()}
-    b.lower(graph.nodes())
+    try:
+        b.lower(graph.nodes())
+    except ExportError as error:
+        raise refusal(error, graph, opset) from None
     for value, name in late:
         b.node("Identity", [b._input(value)], [name])
     infos = [
         [value_info(n, s.spec) for n, s in zip(input_names, graph.inputs, strict=True)],
         [value_info(n, spec_of(v)) for n, v in zip(output_names, graph.outputs, strict=True)],
     ]
-    nodes, initializers, passed_on = simplified(b.nodes, b.initializers, set(output_names), set(named.values()))
-    there = {*input_names, *(name for node in nodes for name in node.output)}
-    named = {path: passed_on.get(name, name) for path, name in named.items()}
-    to_tensor = module("onnx").numpy_helper.from_array
-    tensors = [to_tensor(np.ascontiguousarray(a), name) for name, a in initializers.items()]
-    proto = helper.make_graph(nodes, "graphkit", *infos, initializer=tensors)
-    imports = [helper.make_opsetid("", opset)]
+    net = Net(b, output_names, named.values())
+    simplified(net, fold_batch_norm)
+    there = {*input_names, *(name for node in b.nodes for name in node.output)}
+    named = {path: net.renamed.get(name, name) for path, name in named.items()}
+    to_tensor = to_tensor or module("onnx").numpy_helper.from_array
+    tensors = [to_tensor(array, name) for name, array in b.initializers.items()]
+    proto = helper.make_graph(b.nodes, "graphkit", *infos, initializer=tensors)
+    imports = [helper.make_opsetid(d, opset if d == "" else ML_OPSET) for d in sorted(b.domains)]
     model = helper.make_model(
         proto, opset_imports=imports, producer_name="graphkit", ir_version=helper.find_min_ir_version_for(imports)
     )
-    return Converted(model, {path: name for path, name in named.items() if name in there})
+    values = {path: name for path, name in named.items() if name in there}
+    turned = {path: net.in_front.get(name, "") for path, name in named.items() if path not in values}
+    turned = {path: net.renamed.get(name, name) for path, name in turned.items()}
+    return Converted(model, values, {path: name for path, name in turned.items() if name in there})
 
 
 def _name_outputs(b: OnnxBuilder, graph: Graph, names: Sequence[str]) -> list[tuple[Any, str]]:

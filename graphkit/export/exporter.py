@@ -1,25 +1,32 @@
-"""Export: write the file beside its target, check it, compare it with the model, then put it in place at once."""
+"""Export: write the files beside their target, check them, compare them with the model, then put them in place."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from graphkit.core.errors import ExportError
+from graphkit.core.dtypes import dtype_name
+from graphkit.core.errors import ArgumentError, ExportError, GraphkitError, retold
 from graphkit.core.lazy import module
 from graphkit.core.op import spec_of
 from graphkit.core.version import VERSION
 from graphkit.export.convert import Converted, convert
+from graphkit.export.external import DataFile, Tensors
+from graphkit.export.file import weights_sha256
+from graphkit.export.staging import Staging
 from graphkit.export.verify import Answers, Report, verify
 from graphkit.graph.graph import Graph
 from graphkit.graph.symbol import Symbol
+
+DEFAULT = "serving_default"
+EXTERNAL = 1 << 30
+PROTOBUF_LIMIT = (1 << 31) - (1 << 20)
 
 
 @dataclass
@@ -32,6 +39,7 @@ class Source:
     weight_names: Mapping[int, str]
     name: str
     ends: Mapping[str, Symbol] = field(default_factory=dict)
+    fold_batch_norm: bool = False
 
     def id_ranges(self) -> dict[str, tuple[int, int]]:
         """For each integer input that feeds a look-up, the ids it takes: low, and high which is outside."""
@@ -46,6 +54,11 @@ class Source:
                 ranges[name] = (0, min(size, ranges.get(name, (0, size))[1]))
         return ranges
 
+    def described(self) -> dict[str, Any]:
+        """The inputs and outputs: name, dtype, sizes."""
+        ends = {"inputs": (self.input_names, self.graph.inputs), "outputs": (self.output_names, self.graph.outputs)}
+        return {end: [_described(n, s) for n, s in zip(*found, strict=True)] for end, found in ends.items()}
+
 
 def _origin(value: Any) -> Any:
     """The value that casts and aliases pass on."""
@@ -56,12 +69,53 @@ def _origin(value: Any) -> Any:
     return value
 
 
-def export(source: Source, path: Any, opset: int, answers: Answers | None) -> Report | None:
-    """Writes `source` to `path`; `answers` computes the model's outputs for the comparison, None leaves it out.
+def export(
+    sources: Mapping[str, Source],
+    path: Any,
+    opset: int,
+    answers: Mapping[str, Answers] | None,
+    external: bool | int = EXTERNAL,
+) -> dict[str, Report]:
+    """Writes each signature as a file of its own, the default one to `path`; gives the reports, by signature.
 
-    Raises ExportError when the folder does not exist, when a layer has no ONNX form, or when the file answers
-    otherwise than the model. Until the last moment nothing stands at `path`, and what stood there stays.
+    answers: what computes each one's outputs for the comparison; None leaves it out. external: how many bytes of
+    weights one file may hold before they go to a file beside it; True: none, False: any number. Several files always
+    share theirs. Raises ExportError when the folder does not exist, when a layer has no ONNX form, or when a file
+    answers otherwise than the model. Until all are written and checked what stood at `path` stays.
     """
+    target = _target(path)
+    onnx = module("onnx")
+    reports: dict[str, Report] = {}
+    with Staging(target) as staging:
+        files = {name: staging.file(None if name == DEFAULT else name) for name in sources}
+        written = _written(sources, opset, staging, external)
+        metadata = _metadata(sources, {name: found for name, (_, found) in written.items()})
+        for name, source in sources.items():
+            proto = written[name][0]
+            onnx.helper.set_model_props(proto, metadata[name])
+            staging.write(files[name], proto)
+            if answers is not None:
+                with of_signature(name):
+                    reports[name] = verify(source, files[name], answers[name], partial(_built, source, opset))
+                metadata[name]["graphkit.report"] = json.dumps(reports[name].as_dict())
+                onnx.helper.set_model_props(proto, metadata[name])
+                staging.write(files[name], proto)
+        staging.place([*(file.name for name, file in files.items() if name != DEFAULT), files[DEFAULT].name])
+    return reports
+
+
+@contextmanager
+def of_signature(name: str) -> Iterator[None]:
+    """Errors within say which signature they are of, if it is not the default one."""
+    try:
+        yield
+    except GraphkitError as error:
+        if name == DEFAULT:
+            raise
+        raise retold(error, f"signature {name!r}: {error}") from None
+
+
+def _target(path: Any) -> Path:
     target = Path(path)
     if not target.parent.is_dir():
         raise ExportError(
@@ -71,67 +125,76 @@ def export(source: Source, path: Any, opset: int, answers: Answers | None) -> Re
         raise ExportError(
             f"{str(target)!r} is a folder; give the name of the file, for example {str(target / 'model.onnx')!r}"
         )
+    return target
 
-    def build(graph: Graph, output_names: list[str]) -> Converted:
-        return convert(graph, source.input_names, output_names, opset, source.weight_names, source.ends)
 
-    converted = build(source.graph, source.output_names)
-    metadata = {**_metadata(source), "graphkit.layers": json.dumps(converted.values)}
-    module("onnx").helper.set_model_props(converted.proto, metadata)
-    beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+def _built(source: Source, opset: int, graph: Graph, output_names: list[str], to_tensor: Any = None) -> Converted:
+    """Another graph over the source's inputs as ONNX."""
+    names = source.input_names, output_names
+    return convert(graph, *names, opset, source.weight_names, source.ends, to_tensor, source.fold_batch_norm)
+
+
+def _written(
+    sources: Mapping[str, Source], opset: int, staging: Staging, external: bool | int
+) -> dict[str, tuple[Any, dict[str, str]]]:
+    """Each signature's model, its weights in it or in their file, and what is noted of weights and layers."""
+    data: DataFile | None = None
+    written: dict[str, tuple[Any, dict[str, str]]] = {}
     try:
-        _write(converted, beside)
-        report = None
-        if answers is not None:
-            report = verify(source, beside, answers, build)
-            metadata["graphkit.report"] = json.dumps(report.as_dict())
-            module("onnx").helper.set_model_props(converted.proto, metadata)
-            _write(converted, beside)
-        os.replace(beside, target)
-        _sync_folder(target.parent)
+        for name, source in sources.items():
+            tensors = Tensors()
+            with of_signature(name):
+                converted = _built(source, opset, source.graph, source.output_names, tensors)
+            if data is None and _outside(tensors.size, len(sources), external):
+                staging.check_room()
+                data = DataFile(staging.folder / staging.weights)
+            digest = weights_sha256(tensors.fill(converted.proto, data))
+            noted = {
+                "weights_sha256": digest,
+                "layers": json.dumps(converted.values),
+                "layers_channels_first": json.dumps(converted.in_front),
+                "fold_batch_norm": json.dumps(source.fold_batch_norm),
+            }
+            written[name] = converted.proto, {f"graphkit.{key}": text for key, text in noted.items()}
     finally:
-        beside.unlink(missing_ok=True)
-    return report
+        if data is not None:
+            data.close()
+    return written
 
 
-def _write(converted: Converted, path: Path) -> None:
-    onnx = module("onnx")
-    with path.open("wb") as file:
-        file.write(converted.proto.SerializeToString())
-        file.flush()
-        os.fsync(file.fileno())
-    try:
-        onnx.checker.check_model(str(path), full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ExportError(f"the file does not pass onnx's checker: {error}") from error
+def _outside(size: int, files: int, external: bool | int) -> bool:
+    """Whether weights of so many bytes lie outside the graph."""
+    if external is False:
+        if files > 1:
+            raise ArgumentError("external_data=False: signatures share their weights, which lie in a file of their own")
+        if size > PROTOBUF_LIMIT:
+            raise ExportError(
+                f"external_data=False: an ONNX file cannot hold {size} bytes of weights; 2 GiB is its limit"
+            )
+    return files > 1 or external is True or (external is not False and size > external)
 
 
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _metadata(source: Source) -> dict[str, str]:
-    graph = source.graph
-    digest = hashlib.sha256()
-    for variable, _ in sorted(graph.states, key=lambda s: source.weight_names.get(id(s[0]), "")):
-        digest.update(source.weight_names.get(id(variable), "").encode())
-        digest.update(np.ascontiguousarray(variable.array).tobytes())
-    ends = {
-        "inputs": [_described(n, s) for n, s in zip(source.input_names, graph.inputs, strict=True)],
-        "outputs": [_described(n, s) for n, s in zip(source.output_names, graph.outputs, strict=True)],
+def _metadata(sources: Mapping[str, Source], written: Mapping[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+    """What each file tells of itself; that of the default signature tells of all of them."""
+    told = {name: json.dumps({name: source.described()}) for name, source in sources.items()}
+    told[DEFAULT] = json.dumps({name: source.described() for name, source in sources.items()})
+    found = {
+        name: {
+            "graphkit.version": VERSION,
+            **written[name],
+            "graphkit.signatures": told[name],
+            "graphkit.id_ranges": json.dumps(source.id_ranges()),
+        }
+        for name, source in sources.items()
     }
-    return {
-        "graphkit.version": VERSION,
-        "graphkit.weights_sha256": digest.hexdigest(),
-        "graphkit.signatures": json.dumps({"serving_default": ends}),
-        "graphkit.id_ranges": json.dumps(source.id_ranges()),
-    }
+    if len(sources) > 1:
+        of_all = hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
+        for metadata in found.values():
+            metadata["graphkit.set"] = of_all
+    return found
 
 
 def _described(name: str, value: Any) -> dict[str, Any]:
     spec = spec_of(value)
-    return {"name": name, "dtype": str(spec.dtype), "shape": [d if isinstance(d, int) else str(d) for d in spec.dims]}
+    kind = dtype_name(spec.dtype)
+    return {"name": name, "dtype": kind, "shape": [d if isinstance(d, int) else str(d) for d in spec.dims]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from graphkit.core import tree
@@ -57,6 +58,7 @@ class Functional:
             specs.append((name, symbol.spec.with_dtype("int64") if whole else symbol.spec))
         return specs
 
+    @cached_property
     def variables(self) -> list[Any]:
         """The variables that ops of the graph read outside of layers, each once."""
         found = {id(x): x for n in self.nodes for x in n.inputs if getattr(x, "is_variable", False)}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from graphkit.core import tree
 from graphkit.core.context import changed, current
 from graphkit.core.errors import ArgumentError, StateError
 from graphkit.core.lazy import module
@@ -13,14 +12,13 @@ from graphkit.core.spec import Spec
 from graphkit.layers.input import Input
 from graphkit.layers.layer import Layer
 from graphkit.layers.naming import unique_name
-from graphkit.layers.state import unique
+from graphkit.layers.state import Contents
 from graphkit.models.direct import Direct
 from graphkit.models.functional import Functional
 from graphkit.models.plotting import model_svg
 from graphkit.models.signature import Signature, spread
 from graphkit.models.summary import summary_text
 from graphkit.train import loop
-from graphkit.train import metrics as _metrics
 from graphkit.train.callback import Callback, History
 from graphkit.train.classes import with_class_weight
 from graphkit.train.trainer import Trainer
@@ -95,20 +93,15 @@ class Model(Layer):
         """The output symbols in their structure; those of its one call for a subclass."""
         return super().output if self.functional is None else self.functional.outputs
 
-    def sublayers(self) -> list[Any]:
-        """The layers it holds: those of its graph, then those in attributes."""
-        held = super().sublayers()
+    def contents(self) -> Contents:
+        """The layers of its graph, what it holds in attributes, the variables that its ops read and no layer holds."""
+        found = super().contents()
         if self.functional is None:
-            return held
-        return list({id(x): x for x in [*self.functional.layers, *held]}.values())
-
-    def own_weights(self) -> list[Any]:
-        """The variables it holds itself, and those that ops of its graph read and no layer holds."""
-        own = super().own_weights()
-        if self.functional is None:
-            return own
-        held = {id(w) for layer in self.sublayers() for w in layer.weights}
-        return [*own, *(v for v in self.functional.variables() if id(v) not in held and all(v is not w for w in own))]
+            return found
+        layers = [*self.functional.layers, *found.layers]
+        held = {id(w) for layer in layers for w in layer.weights} if self.functional.variables else set()
+        free = [v for v in self.functional.variables if id(v) not in held]
+        return found._replace(layers=layers, weights=[*found.weights, *free])
 
     @property
     def input_specs(self) -> list[tuple[str, Spec]] | None:
@@ -245,8 +238,10 @@ class Model(Layer):
         if feed.rows == 0:
             raise ArgumentError(f"{kind}_on_batch was given 0 rows")
         with trainer.exclusively() if kind == "train" else trainer.measuring():
-            trainer.reset_metrics()
-            logs = trainer.step(kind, feed).logs(slice(0, feed.rows))
+            with trainer.one_look():
+                trainer.reset_metrics()
+                step = trainer.step(kind, feed)
+            logs = step.logs(slice(0, feed.rows))
         return logs if return_dict else loop.listed(logs)
 
     def train_step(self, data: Any) -> dict[str, Any]:
@@ -284,11 +279,6 @@ class Model(Layer):
     def optimizer(self) -> Any:
         """The compiled optimizer."""
         return self.trainer("optimizer").optimizer
-
-    def own_metrics(self) -> list[Any]:
-        """The metrics in attributes, lists and dicts of it and its layers, such as a custom step's trackers."""
-        held = [leaf for layer in self.walk() for leaf in tree.leaves(list(layer._attributes().values()))]
-        return unique(m for m in held if isinstance(m, _metrics.Metric))
 
     def trainer(self, asked: str = "") -> Trainer:
         """What `compile` made; StateError when `asked` needs it and it was not called."""
@@ -345,7 +335,8 @@ class Model(Layer):
 
     def export(
         self, path: Any, opset: int = 20, verify: bool = True, input_signature: Any = None,
-        extra_outputs: Sequence[str] = (),
+        extra_outputs: Sequence[str] = (), outputs: Any = None, signatures: Any = None,
+        external_data: bool | int = 1 << 30, fold_batch_norm: bool = False,
     ) -> Any:  # fmt: skip
         """Writes the model as an ONNX file and checks it against `predict`; gives the report.
 
@@ -353,11 +344,35 @@ class Model(Layer):
         input_signature: for a subclass that was not called: {name: shape with the batch} or a list of Inputs.
         extra_outputs: layers whose values the file gives too, behind the declared outputs and under the layers' paths:
         "enc/h1", "enc/h1:1" for its second call, "lstm[1]" for the second of several values; checked as the others.
-        Raises ExportError, and leaves the path as it was, when the file does not answer as the model does, and
+        outputs: the file's outputs in place of the declared ones: names, or {public name: output, layer or symbol}.
+        signatures: {name: a Model, (inputs, outputs) or gradient_of(...)}: each a file `model.NAME.onnx` beside `path`,
+        all over one `model.weights`; gives the reports by signature then. external_data: above how many bytes weights
+        lie in that file although there is one signature alone; True always, False never.
+        fold_batch_norm: batch normalizations go into the weights of the convolutions in front of them.
+        Raises ExportError, and leaves the path as it was, when a file does not answer as the model does, and
         ArgumentError with the paths there are for an unknown one.
         """
-        exporting = module("graphkit.models.exporting")
-        return exporting.export_model(self, path, opset, verify, input_signature, extra_outputs)
+        return module("graphkit.models.exporting").export_model(
+            self,
+            path,
+            opset,
+            verify,
+            input_signature,
+            extra_outputs,
+            outputs,
+            signatures,
+            external_data,
+            fold_batch_norm,
+        )
+
+    def verify_export(self, path: Any, sizes: Any = None, rtol: float | None = None, signature: Any = None) -> Any:
+        """Compares a file with `predict` and its weights with the model's; gives the report, whose `table` prints.
+
+        sizes: dicts by name, or (batch, length, ...), the last for the free sizes left; those of `export` by default.
+        rtol: the difference allowed, as a share of the largest value of an output. signature: what export was given
+        for the file, where names do not tell. Raises ExportError with the table and the first layer that differs.
+        """
+        return module("graphkit.models.verifying").verify_export(self, path, sizes, rtol, signature)
 
 
 def _of_shape(shape: Any, name: str | None = None) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 
 from graphkit.core.errors import ArgumentError
 from graphkit.core.files import write_whole
+from graphkit.runtime.arena import Held
 from graphkit.runtime.peak import Peak
 
 Event = dict[str, Any]
@@ -52,8 +53,8 @@ class Row:
 class Profile:
     """A profiled step; print it. `rows` has a row for each layer, op and shapes, in the order of their first calls.
 
-    step_ms: a step without timers, the median. timed_ms: with them, the mean of the faster half. plan_bytes: the
-    buffers of the plan; state_bytes: weights and optimizer slots.
+    step_ms: a step without timers, the median. timed_ms: with them, the mean of the faster half. weight_bytes: of
+    the model; slot_bytes: of the optimizer; held: of the plan. The first `fit` makes the last two: `grown_bytes`.
     """
 
     model: str
@@ -63,8 +64,9 @@ class Profile:
     step_ms: float
     timed_ms: float
     parameters: int
-    plan_bytes: int
-    state_bytes: int
+    weight_bytes: int
+    slot_bytes: int
+    held: Held
     peak: Peak
     rows: list[Row]
     events: list[Event] = field(repr=False)
@@ -78,6 +80,11 @@ class Profile:
     def gflops(self) -> float:
         """10^9 operations a second of a step without timers."""
         return sum(row.flops for row in self.rows) / self.step_ms / 1e6
+
+    @property
+    def grown_bytes(self) -> int:
+        """What the process grows by when it first takes such a step: the plan's memory and the optimizer's slots."""
+        return self.slot_bytes + self.held.total
 
     def by(self, *keys: str) -> list[Row]:
         """The rows added up by "layer", "part", "op", "shapes", or several of them."""
@@ -106,12 +113,16 @@ class Profile:
         return _aligned([head, *cells], 1)
 
     def __str__(self) -> str:
-        p = self.peak
+        p, held = self.peak, self.held
         return "\n".join([
             f"{self.model}: a {self.kind} step of {self.batch} rows takes {self.step_ms:.3f} ms "
             f"({self.samples_per_second:,.0f} rows/s), with each call timed {self.timed_ms:.3f}",
             f"{self.gflops:.1f} GFLOP/s, {self.gflops / p.gflops:.1%} of the peak; threads {p.threads}, parameters "
-            f"{self.parameters:,}, weights and slots {_mb(self.state_bytes)}, buffers {_mb(self.plan_bytes)}",
+            f"{self.parameters:,}",
+            f"memory: weights {_mb(self.weight_bytes)}, and {_mb(self.grown_bytes)} beside them: slots "
+            f"{_mb(self.slot_bytes)}, values {_mb(held.values)} (of them {_mb(held.waiting)} wait for the gradient), "
+            f"batch {_mb(held.batch)}, constants {_mb(held.constants)}, updates {_mb(held.updates)}, graph and calls "
+            f"{_mb(held.objects)}",
             f"peak with {p.threads} threads, measured: {p.gflops:.0f} GFLOP/s (float32 product), {p.gbytes:.1f} GB/s "
             "(a + b in memory)", "", self._layers(), "", self.table("op"),
         ])  # fmt: skip
@@ -121,14 +132,17 @@ class Profile:
 
     def to_dict(self) -> dict[str, Any]:
         """All figures in plain types, for JSON: the fields, and the rows added up as `layers` and `ops`."""
-        known = {k: v for k, v in vars(self).items() if k not in ("rows", "events", "peak")}
+        apart = ("rows", "events", "peak", "held", "weight_bytes", "slot_bytes")
+        known = {k: v for k, v in vars(self).items() if k not in apart}
         groups = {"layers": self.by("layer"), "ops": self.by("op"), "rows": self.rows}
         rows = {
             name: [asdict(r) | {"gflops": r.gflops, "gbytes": r.gbytes} for r in group]
             for name, group in groups.items()
         }
         rates = {"samples_per_second": self.samples_per_second, "gflops": self.gflops}
-        return {**known, **rates, "peak": asdict(self.peak), **rows}
+        memory = {"weights": self.weight_bytes, "slots": self.slot_bytes, **asdict(self.held)}
+        memory["grown"] = self.grown_bytes
+        return {**known, **rates, "memory": memory, "peak": asdict(self.peak), **rows}
 
     def save_trace(self, path: Any) -> Path:
         """Writes one step as Chrome trace events, an event a call, a lane a thread: for ui.perfetto.dev."""

@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from graphkit.core.errors import ArgumentError, positive
+from graphkit.core.errors import ArgumentError, StateError, positive
 from graphkit.core.op import spec_of
 from graphkit.core.reverse import GRADIENT
 from graphkit.graph.graph import Graph
 from graphkit.models.profile import Event, Profile, Row, added
-from graphkit.runtime.function import sizes_of
 from graphkit.runtime.peak import Peak, peak
+from graphkit.runtime.staged import sizes_of
 from graphkit.runtime.timing import Timed, Timing, timed
 from graphkit.train.course import Course
 
@@ -39,6 +39,12 @@ def profile_model(model: Any, x: Any, y: Any, sample_weight: Any, steps: int, tr
         _draw_as_fit_does(trainer.course, training)
         graph = trainer.step(kind, feed).trace()
         sizes = sizes_of(feed.specs, [a.shape for a in feed.arrays], feed.names)
+        untold = [node.place for node in graph.nodes() if node.op.data_sized]
+        if untold:
+            raise StateError(
+                f"profile: the size of what {untold[0]!r} gives follows from the data, so a step is no one plan; "
+                "give it a fixed size, such as output_sequence_length"
+            )
         before = [(variable, variable.array.copy()) for variable, _ in graph.updates]
         try:
             timing = timed(graph, sizes, feed.arrays, steps)
@@ -49,12 +55,13 @@ def profile_model(model: Any, x: Any, y: Any, sample_weight: Any, steps: int, tr
     owners = {id(v): OPTIMIZER for v in (*slots, *model.trainable_weights)}
     owners.update({id(v): METRICS for metric in trainer.metrics for v in metric.variables})
     places = _places(graph, owners, METRICS if training else STEP)
+    weights, made = (sum(v.array.nbytes for v in variables) for variables in (model.weights, slots))
     best = peak()
     seconds, each = timing.seconds()
     found = Profile(
         model.name, "training" if training else "prediction", feed.rows, steps, 1e3 * timing.plain, 1e3 * seconds,
-        sum(w.array.size for w in model.weights), timing.memory, sum(v.array.nbytes for v in (*model.weights, *slots)),
-        best, _rows(timing, each, seconds, places, sizes, best), _events(timing, places),
+        sum(w.array.size for w in model.weights), weights, made, timing.held, best,
+        _rows(timing, each, seconds, places, sizes, best), _events(timing, places),
     )  # fmt: skip
     if trace is not None:
         found.save_trace(trace)

@@ -93,7 +93,7 @@ class ModelWriter(Writer):
         for layer in layers:
             self.layer(layer)
         held = {id(w) for layer in layers for w in layer.weights}
-        free = [v for v in graph.variables() if id(v) not in held]
+        free = [v for v in graph.variables if id(v) not in held]
         self._values = values
         numbered(free)
         nodes = []

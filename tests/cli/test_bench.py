@@ -17,8 +17,8 @@ from graphkit.cli.workloads import BUILDERS, made_up
 from graphkit.core.errors import ArgumentError
 
 KEYS = {
-    "batch", "gflops", "kind", "layers", "model", "ops", "parameters", "peak", "plan_bytes", "rows",
-    "samples_per_second", "state_bytes", "step_ms", "steps", "timed_ms",
+    "batch", "gflops", "kind", "layers", "memory", "model", "ops", "parameters", "peak", "rows",
+    "samples_per_second", "step_ms", "steps", "timed_ms",
 }  # fmt: skip
 
 

@@ -12,7 +12,7 @@ import onnx
 import pytest
 
 from graphkit import Input, Model, errors, layers, ops
-from graphkit.export import verify
+from graphkit.export import child, verify
 from graphkit.models.exporting import inference_source
 from graphkit.ops.nn import Tanh
 
@@ -85,7 +85,7 @@ def test_without_the_check_the_file_is_written_as_it_is(tmp_path: Path, monkeypa
     [
         (
             "import os; print('case 3', flush=True); os.abort()",
-            "onnxruntime fails on the file at case 3: exit status -6",
+            "onnxruntime fails on the file at case 3: its process was killed by SIGABRT",
         ),
         ("raise RuntimeError('no such node')", "onnxruntime fails on the file at loading: RuntimeError: no such node"),
     ],
@@ -95,7 +95,7 @@ def test_a_file_that_kills_its_process_is_an_export_error(
 ) -> None:
     runner = tmp_path / "runner.py"
     runner.write_text(code)
-    monkeypatch.setattr(verify, "RUNNER", str(runner))
+    monkeypatch.setattr(child, "RUNNER", str(runner))
     folder = tmp_path / "models"
     folder.mkdir()
     with pytest.raises(errors.ExportError, match=said):

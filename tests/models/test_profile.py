@@ -45,7 +45,12 @@ def test_rows_add_up_to_the_timed_step_however_they_are_grouped() -> None:
         assert sum(row.ms for row in rows) == pytest.approx(found.timed_ms)
         assert all(row.ms >= 0 for row in rows)
     assert (found.model, found.kind, found.batch, found.parameters) == ("stateful", "training", 64, 78)
-    assert found.state_bytes > 3 * 4 * 68
+    assert found.weight_bytes == 4 * 78
+    assert found.slot_bytes == 8 + 4 + 4 * 2 * 68, "a count, a rate, and two slots for each number that is trained"
+    memory = found.to_dict()["memory"]
+    parts = ("slots", "values", "batch", "constants", "updates", "objects")
+    assert memory["grown"] == found.grown_bytes == sum(memory[part] for part in parts)
+    assert f"and {found.grown_bytes / 1e6:.1f} MB beside them" in str(found)
     assert {row.layer for row in found.rows} - OUTSIDE == {"wide", "norm", "drop", "out"}
     with pytest.raises(errors.ArgumentError, match="'layer', 'part', 'op' and 'shapes', got \\('name',\\)"):
         found.by("name")
