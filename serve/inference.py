@@ -83,11 +83,15 @@ class Lane:
         run = (items, stop)
         for item in items:
             item.run_now = run
-        if all(item.cancelled for item in items):
-            raise CancelledError("the caller withdrew the request")
-        ready = time.perf_counter_ns()
-        results = first.session.run(arrays, [spec.name for spec in wanted], stop)
-        ran = time.perf_counter_ns()
+        try:
+            if all(item.cancelled for item in items):
+                raise CancelledError("the caller withdrew the request")
+            ready = time.perf_counter_ns()
+            results = first.session.run(arrays, [spec.name for spec in wanted], stop)
+            ran = time.perf_counter_ns()
+        finally:  # no cycle is left, which would keep an unloaded version until the collector comes by
+            for item in items:
+                item.run_now = None
         answers = self._shared(items, wanted, results) if together else [first.respond(results)]
         spans.input, spans.infer, spans.output = ready - started, ran - ready, time.perf_counter_ns() - ran
         for item in items:
@@ -176,15 +180,17 @@ class Inference:
 
     def stop(self) -> None:
         """End the run of this moment, if there is one."""
-        if self.run_now is not None:
-            self.run_now[1].set()
+        run = self.run_now
+        if run is not None:
+            run[1].set()
 
     def cancel(self, reason: ServerError) -> None:
         """Settle it with that reason; a run in which nobody is left is ended."""
         self.cancelled = True
         self.settle(reason)
-        if self.run_now is not None and all(item.cancelled for item in self.run_now[0]):
-            self.stop()
+        run = self.run_now
+        if run is not None and all(item.cancelled for item in run[0]):
+            run[1].set()
 
     def settle(self, outcome: Outcome) -> bool:
         """Give it its outcome and count it; False where it has one."""

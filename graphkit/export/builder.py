@@ -18,6 +18,18 @@ from graphkit.graph.symbol import Node, Symbol
 from graphkit.graph.trace import run as trace
 
 SMALL = 16
+LARGE = 1 << 20
+
+
+class Packed:
+    """A large weight in another order, made anew each time it is read, so that no copy stays."""
+
+    def __init__(self, source: Any, function: Callable[[Array], Array], like: Array) -> None:
+        self._source, self._function = source, function
+        self.shape, self.dtype, self.size, self.nbytes = like.shape, like.dtype, like.size, like.nbytes
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return self._function(self._source)
 
 
 class OnnxBuilder:
@@ -33,7 +45,7 @@ class OnnxBuilder:
         self.names: dict[int, str] = dict(outer.names) if outer else {}
         if outer is None:
             self.arrays: dict[str, Array] = {}
-            self.initializers: dict[str, Array] = {}
+            self.initializers: dict[str, Any] = {}
             self.sources: dict[str, tuple[str, int]] = {}
             self._taken: dict[str, int] = {}
             self._constants: dict[Any, str] = {}
@@ -136,10 +148,12 @@ class OnnxBuilder:
             return None
         key = (name, function)
         if key not in root._packed:
-            array = function(root.arrays.get(name, root.initializers.get(name)))  # type: ignore[arg-type] # one has it
+            source = root.arrays.get(name, root.initializers.get(name))
+            array = function(source)  # type: ignore[arg-type] # one has it
             packed = f"{name}/{function.__name__.strip('_')}"
             root._packed[key] = packed
-            root.initializers[packed] = array
+            kept = array.nbytes < LARGE or np.may_share_memory(array, source)
+            root.initializers[packed] = array if kept else Packed(source, function, array)
             root.packed_from[packed] = name
         return root._packed[key]
 

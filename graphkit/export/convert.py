@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from graphkit.core.dimension import Dimension
 from graphkit.core.dtypes import Array
 from graphkit.core.errors import ArgumentError, ExportError
@@ -93,8 +95,11 @@ def convert(
     simplified(net, fold_batch_norm)
     there = {*input_names, *(name for node in b.nodes for name in node.output)}
     named = {path: net.renamed.get(name, name) for path, name in named.items()}
-    to_tensor = to_tensor or module("onnx").numpy_helper.from_array
-    tensors = [to_tensor(array, name) for name, array in b.initializers.items()]
+    in_memory = module("onnx").numpy_helper.from_array
+    tensors = [
+        to_tensor(array, name) if to_tensor else in_memory(np.asarray(array), name)
+        for name, array in b.initializers.items()
+    ]
     proto = helper.make_graph(b.nodes, "graphkit", *infos, initializer=tensors)
     imports = [helper.make_opsetid(d, opset if d == "" else ML_OPSET) for d in sorted(b.domains)]
     model = helper.make_model(

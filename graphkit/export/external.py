@@ -45,7 +45,7 @@ class Tensors:
     def fill(self, proto: Any, data: DataFile | None) -> Iterator[tuple[str, Array]]:
         """Puts the numbers into the model's tensors, or into `data`: floats, and whatever is large; gives each.
 
-        Arrays that lie otherwise in memory are copied one after the other.
+        Arrays that lie otherwise in memory are copied one after the other, so who takes them lets go of each.
         """
         tensors = {tensor.name: tensor for tensor in proto.graph.initializer}
         while self.waiting:
@@ -56,6 +56,7 @@ class Tensors:
             else:
                 data.put(tensor, array)
             yield name, array
+            del array, found
 
 
 class DataFile:

@@ -107,6 +107,7 @@ def weights_sha256(weights: Iterable[tuple[str, Array]]) -> str:
         digest = hashlib.sha256(f"{name} {array.dtype} {array.shape} ".encode())
         digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
         parts.append((name, digest.digest()))
+        del array
     return hashlib.sha256(b"".join(part for _, part in sorted(parts))).hexdigest()
 
 

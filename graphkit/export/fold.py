@@ -90,9 +90,9 @@ def _constants(net: Net) -> None:
     """Evaluates nodes over constants, where the result is small or nobody else reads what it is made of."""
     readers = net.readers()
     for node in net.taken():
-        arrays = [net.array(n) for n in node.input]
+        arrays = [net.array(n) for n in node.input] if node.op_type in FOLDED else []
         known = [a for a in arrays if a is not None]
-        if node.op_type in FOLDED and known and len(known) == len(arrays) and net.may_go(node.output[0]):
+        if known and len(known) == len(arrays) and net.may_go(node.output[0]):
             large = [n for n, a in zip(node.input, known, strict=True) if a.size > LARGE]
             if all(len(readers[n]) == 1 and n not in net.outputs for n in large):
                 result = evaluated(node, known, net.b.opset)

@@ -31,11 +31,11 @@ class Net:
     def array(self, name: str) -> Array | None:
         """The numbers of a weight or constant."""
         found = self.b.initializers.get(name)
-        return self.b.constants.get(name) if found is None else found
+        return self.b.constants.get(name) if found is None else np.asarray(found)
 
     def spec(self, name: str) -> Spec | None:
         """What is known of a value, None where nothing is."""
-        array = self.array(name)
+        array = self.b.initializers.get(name, self.b.constants.get(name))
         return self.b.specs.get(name) if array is None else Spec(array.shape, array.dtype)
 
     def dims(self, name: str) -> Sizes | None:

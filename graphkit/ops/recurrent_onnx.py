@@ -22,8 +22,8 @@ Pack = Callable[[Array], Array]
 
 def lstm_gates(columns: Array) -> Array:
     """(n, 4u) in the order i, f, g, o to (1, 4u, n) in ONNX's order i, o, f, c."""
-    i, f, g, o = np.split(columns, 4, axis=1)
-    return np.concatenate([i, o, f, g], axis=1).T[None]
+    i, f, g, o = np.split(columns.T, 4)
+    return np.concatenate([i, o, f, g], out=np.empty(columns.T.shape, columns.dtype))[None]
 
 
 def lstm_bias(bias: Array) -> Array:

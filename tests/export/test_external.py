@@ -124,14 +124,17 @@ def test_every_kind_of_weight_comes_back_bit_for_bit(tmp_path: Path, rng: np.ran
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["dense", "convolution"])
+@pytest.mark.parametrize("kind", ["dense", "convolution", "recurrent"])
 def test_case_62_a_model_of_1_5_gb_needs_no_second_copy(kind: str, tmp_path: Path) -> None:
-    """Above the loaded model 1.3 of its largest tensor; checked, one further copy of the weights, in the child."""
+    """Above the loaded model 1.3 of its largest tensor; checked, a copy in the child, and what `predict` needs here."""
     for verify in ("", "verify"):
         command = [sys.executable, "-m", "benchmarks.export_memory", kind, str(tmp_path / "model.onnx"), verify]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=900)
         told = json.loads(done.stdout)
         assert told["weights"] >= 1.5e9
-        assert told["above"] <= 1.3 * told["largest"]
-        assert told["child"] <= (1.3 * told["weights"] if verify else 0)
+        if verify:
+            assert told["above"] + told["child"] <= 1.45 * told["weights"]
+        else:
+            assert told["above"] <= 1.3 * told["largest"]
+            assert told["child"] == 0
         assert names(tmp_path) == ["model.onnx", "model.weights"]
