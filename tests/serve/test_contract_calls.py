@@ -89,14 +89,16 @@ def test_t18_nothing_is_mixed_among_64_callers(setup, each):
 
 @pytest.mark.parametrize("count", [600, pytest.param(20_000, marks=pytest.mark.slow)])
 def test_t26_cancelled_at_random_moments_nothing_is_lost_or_left(setup, count):
+    """So many calls, and more of them until a fifth of that number was withdrawn before it was answered."""
     random = np.random.default_rng(26)
     before, threads, outcomes = statistics(setup, "deep"), threading.active_count(), Counter()
     x = random.normal(size=(1, 96)).astype(np.float32)
     request = setup.stub.request("deep", [("x", "FP32", x.shape, x.tobytes())])
     want = setup.stub.ModelInfer(request).raw_output_contents[0]
-    for start in range(0, count, 50):
+    while outcomes.total() < count or outcomes["CANCELLED"] <= count / 5:
+        assert outcomes.total() < 4 * count
         calls = [setup.stub.ModelInfer.future(request, timeout=random.uniform(0, 0.02)) for _ in range(25)]
-        calls += [setup.stub.ModelInfer.future(request) for _ in range(min(25, count - start))]
+        calls += [setup.stub.ModelInfer.future(request) for _ in range(25)]
         for call in random.permutation(np.array(calls, object))[::2]:
             call.cancel()
         for call in calls:
@@ -108,7 +110,6 @@ def test_t26_cancelled_at_random_moments_nothing_is_lost_or_left(setup, count):
             except grpc.RpcError as error:
                 outcomes[error.code().name] += 1
     assert set(outcomes) <= {"OK", "CANCELLED", "DEADLINE_EXCEEDED"}
-    assert outcomes["CANCELLED"] > 100  # the others were answered before they could be withdrawn
     np.testing.assert_array_equal(
         np.frombuffer(setup.stub.ModelInfer(request, timeout=20).raw_output_contents[0]), np.frombuffer(want)
     )
