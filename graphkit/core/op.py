@@ -16,7 +16,7 @@ import numpy as np
 
 from graphkit.core.context import current
 from graphkit.core.dimension import Dimension, Size, evaluate
-from graphkit.core.dtypes import Array
+from graphkit.core.dtypes import Array, is_text
 from graphkit.core.errors import DtypeError, ExportError, GradientError
 from graphkit.core.pieces import Stages, lined_up
 from graphkit.core.spec import Spec, show
@@ -100,8 +100,21 @@ def field_names(kind: Any) -> tuple[str, ...]:
     return tuple(found)
 
 
+class Bindable:
+    """What has sizes in its fields that may be names; `bind` puts numbers for them."""
+
+    @property
+    def free(self) -> bool:
+        """Whether a field holds a size that is not known yet."""
+        return any(map(_free, vars(self).values()))
+
+    def bind(self, sizes: Mapping[str, int]) -> Any:
+        """The same thing with numbers for the names in its sizes."""
+        return type(self)(*(_bound(value, sizes) for value in vars(self).values())) if self.free else self
+
+
 @dataclass_transform(frozen_default=True)
-class Op:
+class Op(Bindable):
     """One operation, its attributes as frozen fields: annotate them, and the constructor takes them in order.
 
     outputs: how many outputs the caller sees; those behind them are private residuals for the gradient.
@@ -214,31 +227,13 @@ class Op:
                 found = mask if found is None or found is mask else found & mask
         return found
 
-    @property
-    def free(self) -> bool:
-        """Whether a field holds a size that is not known yet."""
-        return any(map(_free, self.values))
 
-    def bind(self, sizes: Mapping[str, int]) -> Op:
-        """The same op with numbers for the names in its sizes."""
-        return type(self)(*(_bound(value, sizes) for value in self.values)) if self.free else self
-
-
-class Body:
+class Body(Bindable):
     """A function of values that an op holds as a field; sizes within it are bound as the op's own are."""
-
-    @property
-    def free(self) -> bool:
-        """Whether it holds a size that is not known yet."""
-        return any(map(_free, vars(self).values()))
-
-    def bind(self, sizes: Mapping[str, int]) -> Any:
-        """The same function with numbers for the names in its sizes."""
-        return type(self)(*(_bound(value, sizes) for value in vars(self).values())) if self.free else self
 
 
 def _free(value: Any) -> bool:
-    if isinstance(value, Op | Body):
+    if isinstance(value, Bindable):
         return value.free
     return isinstance(value, Dimension) or (isinstance(value, tuple) and any(isinstance(v, Dimension) for v in value))
 
@@ -248,7 +243,7 @@ def _bound(value: Any, sizes: Mapping[str, int]) -> Any:
         return evaluate(value, sizes)
     if isinstance(value, tuple) and any(isinstance(v, Dimension) for v in value):
         return tuple(evaluate(v, sizes) if isinstance(v, Dimension) else v for v in value)
-    return value.bind(sizes) if isinstance(value, Op | Body) else value
+    return value.bind(sizes) if isinstance(value, Bindable) else value
 
 
 def spec_of(value: Any) -> Spec:
@@ -262,7 +257,7 @@ def infer_all(op: Op, specs: Sequence[Spec]) -> tuple[Spec, ...]:
     """`infer` with its answer always a tuple. DtypeError for text where numbers are wanted."""
     if not op.takes_text:
         for spec in specs:
-            if spec.dtype.kind == "O":
+            if is_text(spec.dtype):
                 raise DtypeError(f"{op.name} takes numbers, got text of shape {show(spec.dims)}; look it up first")
     found = op.infer(*specs)
     return (found,) if isinstance(found, Spec) else tuple(found)
@@ -308,13 +303,14 @@ def run_forward(op: Op, arrays: Sequence[Array]) -> tuple[Array, ...]:
     """Checks the specs, then runs the kernel into fresh arrays; all outputs, private ones too."""
     specs = [Spec(a.shape, a.dtype) for a in arrays]
     infer_all(op, specs)
-    scratch = op.scratch(*specs)
     with np.errstate(all="ignore"):
-        if scratch:
-            buffers = tuple(np.empty(s.numbers, s.dtype) for s in scratch)
-            results = op.forward(*arrays, scratch=buffers)
-        else:
-            results = op.forward(*arrays)
+        return run_kernel(op, arrays, specs)
+
+
+def run_kernel(op: Op, arrays: Sequence[Array], specs: Sequence[Spec]) -> tuple[Array, ...]:
+    """`forward` on arrays of these specs, with scratch where it needs some; its answer always a tuple."""
+    scratch = tuple(s.empty() for s in op.scratch(*specs))
+    results = op.forward(*arrays, scratch=scratch) if scratch else op.forward(*arrays)
     return results if isinstance(results, tuple) else (results,)
 
 

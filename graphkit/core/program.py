@@ -15,7 +15,7 @@ import numpy as np
 from graphkit.core.context import changed, current
 from graphkit.core.dtypes import Array
 from graphkit.core.errors import StateError, TraceError
-from graphkit.core.op import SPECS, Body, Op, Value, infer_all, spec_of
+from graphkit.core.op import SPECS, Body, Op, Value, infer_all, run_kernel, spec_of
 from graphkit.core.spec import Spec
 
 
@@ -191,10 +191,7 @@ class Kernel:
         values[self._own] = arrays
         for op, ins, outs in self._calls:
             some = [values[i] for i in ins]
-            scratch = op.scratch(*map(spec_of, some))
-            extra = {"scratch": tuple(np.empty(s.numbers, s.dtype) for s in scratch)} if scratch else {}
-            found = op.forward(*some, **extra)
-            values[outs] = map(np.asarray, found) if isinstance(found, tuple) else [np.asarray(found)]
+            values[outs] = map(np.asarray, run_kernel(op, some, [*map(spec_of, some)]))
         return [values[i] for i in self._ends]
 
 

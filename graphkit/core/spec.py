@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from graphkit.core.dimension import Dimension, Size, count, evaluate
-from graphkit.core.dtypes import dtype_name
+from graphkit.core.dtypes import Array, dtype_name
 from graphkit.core.errors import ShapeError
 
 Sizes = tuple[Size, ...]
@@ -31,6 +31,10 @@ class Spec:
     def numbers(self) -> tuple[int, ...]:
         """The sizes as numbers; for specs in which nothing is free."""
         return tuple(int(d) for d in self.dims)  # type: ignore[arg-type] # sizes are numbers here
+
+    def empty(self) -> Array:
+        """A fresh array of this form, its numbers not set; for specs in which nothing is free."""
+        return np.empty(self.numbers, self.dtype)
 
     @property
     def nbytes(self) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from graphkit.core.dtypes import Array
+from graphkit.core.dtypes import Array, is_text
 
 ALIGN = 64
 
@@ -23,10 +23,23 @@ class Buffer:
 
     def array(self, memory: Array, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         """The buffer as an array; text, which is objects, has memory of its own."""
-        if dtype.hasobject:
+        if is_text(dtype):
             return np.empty(shape, dtype)
         size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
         return memory[self.offset : self.offset + size].view(dtype).reshape(shape)
+
+
+class Kept:
+    """Arrays that are made once and kept for all runs, and their bytes."""
+
+    def __init__(self) -> None:
+        self.nbytes = 0
+
+    def empty(self, shape: int | tuple[int, ...], dtype: Any) -> Array:
+        """A fresh array, its numbers not set."""
+        array = np.empty(shape, dtype)
+        self.nbytes += array.nbytes
+        return array
 
 
 @dataclass(frozen=True)

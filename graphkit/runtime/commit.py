@@ -17,6 +17,7 @@ from graphkit.core.dtypes import Array
 from graphkit.core.op import spec_of
 from graphkit.core.pieces import ELEMENTS
 from graphkit.graph.graph import Graph
+from graphkit.runtime.arena import Kept
 from graphkit.runtime.lanes import SHORT, Lanes, numbered
 from graphkit.runtime.rows import BoundUpdate, RowUpdate
 from graphkit.runtime.schedule import Group, Step, Watch, group, unwatched
@@ -35,38 +36,37 @@ class Commit:
         self.variables = [variable for variable, _ in graph.updates]
         self.calls: list[Callable[[], Any]] = []
         self._arrays = arrays
-        self._own: list[Array] = []
+        self._kept = Kept()
         self._targets = {id(value): variable for variable, value in graph.updates}
         self._state = {id(variable): id(symbol) for variable, symbol in graph.states}
         rowwise = self._hand_over(updates)
         self._save_old()
         numbers, groups = group(late)
-        self._lanes = Lanes(get_num_threads(), max((math.prod(home.shape) for home in groups), default=0))
+        self._lanes = Lanes(get_num_threads(), max((math.prod(home.shape) for home in groups), default=0), self._kept)
         self._readers: dict[int, list[Step]] = {}
         for step in late:
             for value in step.node.inputs:
                 self._readers.setdefault(_shown(value), []).append(step)
         written: set[int] = set()
         for step in numbers:
-            arrays[id(step.node.outputs[0])] = self._fresh((), step.specs[0].dtype)
+            arrays[id(step.node.outputs[0])] = self._kept.empty((), step.specs[0].dtype)
             self.calls.append(self._call(step, None, arrays[id(step.node.outputs[0])]))
         for home in groups:
             self._bind_group(home, written)
         if lanes := self._lanes.pieces():
             self.calls.append(joined(lanes))
         for u in updates:
-            update = BoundUpdate(u, arrays)
-            self._own += update.own
+            update = BoundUpdate(u, arrays, self._kept)
             self.calls.append(watch(update, "RowUpdate", [arrays[id(x)] for x in u.inputs], [], 1))
         for variable, value in graph.updates:
             if id(variable) not in written | rowwise:
                 source = arrays[id(value)] if id(value) in arrays else np.asarray(value)
                 self.calls.append(self._copy(variable.array, source))
-        self.nbytes = self._lanes.nbytes + sum(a.nbytes for a in self._own)
 
-    def _fresh(self, shape: tuple[int, ...], dtype: Any) -> Array:
-        self._own.append(np.empty(shape, dtype))
-        return self._own[-1]
+    @property
+    def nbytes(self) -> int:
+        """The bytes of what new state needs on its way."""
+        return self._kept.nbytes
 
     def _hand_over(self, updates: Sequence[RowUpdate]) -> set[int]:
         """Variables whose rows are written by an update: here only the plain part goes into them."""
@@ -82,7 +82,7 @@ class Commit:
         for _, value in self._updates:
             array = self._arrays.get(id(value))
             if array is not None and any(np.may_share_memory(array, v.array) for v in self.variables):
-                self._arrays[id(value)] = self._fresh(array.shape, array.dtype)
+                self._arrays[id(value)] = self._kept.empty(array.shape, array.dtype)
                 self.calls.append(self._copy(self._arrays[id(value)], array))
 
     def _copy(self, target: Array, source: Array) -> Callable[[], Any]:
@@ -99,7 +99,7 @@ class Commit:
                 whole[id(symbol)] = variable.array.reshape(-1)
                 written.add(id(variable))
             elif variable is not None or size == 1:
-                whole[id(symbol)] = self._fresh((size,), step.specs[0].dtype)
+                whole[id(symbol)] = self._kept.empty(size, step.specs[0].dtype)
             if id(symbol) in whole:
                 self._arrays[id(symbol)] = whole[id(symbol)].reshape(home.shape)
         places = numbered(home.steps, whole)
@@ -126,7 +126,7 @@ class Commit:
                 if piece is not None:
                     array = array.reshape(()) if array.size == 1 else array.reshape(-1)[piece]
             ins.append(array)
-        scratch = tuple(self._fresh(s.numbers, s.dtype) for s in step.op.scratch(*map(spec_of, ins)))
+        scratch = tuple(self._kept.empty(s.numbers, s.dtype) for s in step.op.scratch(*map(spec_of, ins)))
         return self._watch(step.op.prepare(ins, out, scratch), step, ins, [out], 1)
 
     def _may_overwrite(self, home: Group, step: Step, variable: Any) -> bool:

@@ -28,9 +28,9 @@ def flops(op: Op, ins: Sequence[Spec], outs: Sequence[Spec]) -> int:
     """Floating-point operations of a call; a multiplication and an addition are two.
 
     MatMul (n, k) (k, m): 2 n k m. Convolutions: 2 each output element, tap and input channel of its group, taps in the
-    padding among them. Recurrences: 2 b t (f + u) gates u, twice that backwards.
-    Attention: 2 b h t s (d + e), twice that backwards. Scan: its body at each step. What only
-    moves numbers: 0. All else: one an element of the largest array.
+    padding among them. Recurrences: 2 b t (f + u) gates u, twice that backwards. Attention: 2 b h t s
+    (d + e), twice that backwards. Scan: its body at each step. What only moves numbers: 0. All else: one an element of
+    the largest array.
     """
     if isinstance(op, MatMul):
         return 2 * _size(outs[0]) * ins[0].numbers[-1]
@@ -43,7 +43,7 @@ def flops(op: Op, ins: Sequence[Spec], outs: Sequence[Spec]) -> int:
     if isinstance(op, Backward) and isinstance(op.fused, Recurrence):
         return 2 * flops(op.fused, ins[op.fused.outputs :], ())
     if isinstance(op, HeadAttention):
-        return 2 * _size(ins[0]) * ins[1].numbers[1] + 2 * _size(outs[0]) * ins[1].numbers[1]
+        return 2 * (_size(ins[0]) + _size(outs[0])) * ins[1].numbers[1]
     if isinstance(op, Backward) and isinstance(op.fused, HeadAttention):
         return 2 * flops(op.fused, ins[1:], ins[:1])
     if isinstance(op, Scan):

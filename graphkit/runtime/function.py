@@ -12,9 +12,7 @@ from graphkit.core.spec import Spec
 from graphkit.graph.graph import Graph
 from graphkit.graph.trace import run as trace
 from graphkit.runtime.plan import Plan
-from graphkit.runtime.staged import Shape, Staged, plan_of, sizes_of
-
-PLANS = 8
+from graphkit.runtime.staged import PLANS, Shape, Staged, plan_of, sizes_of
 
 
 class Compiled:

@@ -15,6 +15,7 @@ import numpy as np
 
 from graphkit.core.dtypes import Array
 from graphkit.core.pieces import ELEMENTS, in_order
+from graphkit.runtime.arena import Kept
 from graphkit.runtime.schedule import Step
 
 SHORT = ELEMENTS // 2
@@ -23,8 +24,8 @@ SHORT = ELEMENTS // 2
 class Lanes:
     """`count` lanes for pieces of up to `size` elements; `take` gives the one with the least work so far."""
 
-    def __init__(self, count: int, size: int) -> None:
-        self.size = min(size, ELEMENTS)
+    def __init__(self, count: int, size: int, kept: Kept) -> None:
+        self.size, self._kept = min(size, ELEMENTS), kept
         self.calls: list[list[Callable[[], Any]]] = [[] for _ in range(count)]
         self._work = [0] * count
         self._buffers: dict[tuple[int, str, int], Array] = {}
@@ -39,13 +40,8 @@ class Lanes:
         """The first elements of a lane's buffer of that number."""
         key = (lane, dtype.str, number)
         if key not in self._buffers:
-            self._buffers[key] = np.empty(self.size, dtype)
+            self._buffers[key] = self._kept.empty(self.size, dtype)
         return self._buffers[key][:size]
-
-    @property
-    def nbytes(self) -> int:
-        """The bytes of all buffers."""
-        return sum(buffer.nbytes for buffer in self._buffers.values())
 
     def pieces(self) -> list[Callable[[], Any]]:
         """A call for each lane that has work."""

@@ -134,5 +134,5 @@ class Layout:
         found, start = [], regions[piece].offset
         for spec in specs:
             found.append(Buffer(0, 0, 0, start).array(self.memory, spec.numbers, spec.dtype))
-            start += rounded(found[-1].nbytes)
+            start += rounded(spec.nbytes)
         return tuple(found)

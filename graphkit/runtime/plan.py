@@ -46,7 +46,7 @@ class Plan:
         self._shadows: dict[int, Array] = {}
         self._constants: dict[int, Array] = {}
         self._folded: list[Array] = []
-        self.inputs = [_fresh(s.spec.concrete(sizes)) for s in graph.inputs]
+        self.inputs = [s.spec.concrete(sizes).empty() for s in graph.inputs]
         fixed = [(s, a) for s, a in zip(graph.inputs, self.inputs, strict=True)]
         fixed += [(symbol, variable.array) for variable, symbol in graph.states]
         self._arrays: dict[int, Array] = {id(symbol): array for symbol, array in fixed}
@@ -184,10 +184,6 @@ class Plan:
 def _given(outs: list[Array]) -> Any:
     """One output alone, several as a tuple: what `forward` takes."""
     return outs[0] if len(outs) == 1 else tuple(outs)
-
-
-def _fresh(spec: Spec) -> Array:
-    return np.empty(spec.numbers, spec.dtype)
 
 
 def _constant(value: Any) -> Array:

@@ -22,6 +22,7 @@ from graphkit.core.pieces import WORTH, in_order, ranges
 from graphkit.graph.graph import Graph
 from graphkit.ops import elementwise as e
 from graphkit.ops.index import AddRows, add_up, ranking
+from graphkit.runtime.arena import Kept
 from graphkit.runtime.schedule import Group, Step, group
 from graphkit.runtime.threads import together
 
@@ -178,19 +179,18 @@ class _Analysis:
 class BoundUpdate:
     """The call that brings the rows of a table to their new values, once the plain parts are written.
 
-    What varies from run to run is how many rows there are. `own`: the arrays it keeps.
+    What varies from run to run is how many rows there are.
     """
 
-    def __init__(self, update: RowUpdate, arrays: Mapping[int, Array]) -> None:
-        self.update = update
-        self.own: list[Array] = []
+    def __init__(self, update: RowUpdate, arrays: Mapping[int, Array], kept: Kept) -> None:
+        self.update, self._kept = update, kept
         self.indices = arrays[id(update.sums[0].node.inputs[1])]
         spec = update.sums[0].specs[0]
         self.row, self.most = spec.numbers[1:], min(self.indices.size, spec.numbers[0])
         self.given = [arrays[id(s.node.inputs[0])] for s in update.sums]
-        self.slices = [self._fresh(a.shape, a.dtype) if not a.flags.c_contiguous else a for a in self.given]
+        self.slices = [kept.empty(a.shape, a.dtype) if not a.flags.c_contiguous else a for a in self.given]
         self.width = math.prod(self.row)
-        self.scratch = [self._fresh((self.indices.size, *self.row), spec.dtype) for _ in update.sums]
+        self.scratch = [kept.empty((self.indices.size, *self.row), spec.dtype) for _ in update.sums]
         self.made = {id(s.node.outputs[0]): self._rows(s.specs[0].dtype) for s in (*update.sums, *update.steps)}
         self.tables = _tables(update, arrays, self.made)
         self.values = {**self.made, **{key: self._rows(table.dtype) for key, table in self.tables.items()}}
@@ -198,12 +198,8 @@ class BoundUpdate:
             self.values[id(value)] = arrays[id(value)].reshape(())
         self.extra = [self._scratch(step) for step in update.steps]
 
-    def _fresh(self, shape: tuple[int, ...], dtype: Any) -> Array:
-        self.own.append(np.empty(shape, dtype))
-        return self.own[-1]
-
     def _rows(self, dtype: Any) -> Array:
-        return self._fresh((self.most, *self.row), dtype)
+        return self._kept.empty((self.most, *self.row), dtype)
 
     def _scratch(self, step: Step) -> list[Array]:
         return [self._rows(s.dtype) for s in step.op.scratch(*(spec_of(self.values[id(x)]) for x in step.node.inputs))]

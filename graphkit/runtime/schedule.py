@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from graphkit.core.dtypes import Array
+from graphkit.core.dtypes import Array, is_text
 from graphkit.core.op import Op, infer_all
 from graphkit.core.pieces import Call
 from graphkit.core.spec import Spec
@@ -108,8 +108,8 @@ def shadow(spec: Spec) -> Array:
 
     From the heap they would leave gaps behind, which stay in memory as soon as a neighbour is touched.
     """
-    if spec.nbytes < LARGE or spec.dtype.hasobject:
-        return np.empty(spec.numbers, spec.dtype)
+    if spec.nbytes < LARGE or is_text(spec.dtype):
+        return spec.empty()
     return np.ndarray(spec.numbers, spec.dtype, mmap(-1, spec.nbytes, MAP_PRIVATE | MAP_ANONYMOUS))
 
 

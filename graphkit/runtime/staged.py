@@ -44,11 +44,26 @@ def sizes_of(specs: Sequence[Spec], shapes: Sequence[Shape], names: Sequence[str
     return sizes
 
 
+def run_each(nodes: Sequence[Node], values: dict[int, Array], sizes: dict[str, int]) -> None:
+    """Runs nodes one after the other; adds what they give to `values`, by the id of its symbol.
+
+    What is no key of `values` is an array or a variable. Sizes that follow from the data are added to `sizes`.
+    """
+    for node in nodes:
+        try:
+            found = run_forward(node.op.bind(sizes), [np.asarray(values.get(id(x), x)) for x in node.inputs])
+        except GraphkitError as error:
+            raise located(error, node.place) from None
+        values.update((id(s), np.asarray(a)) for s, a in zip(node.outputs, found, strict=True))
+        if node.op.data_sized:
+            sizes |= sizes_of([node.outputs[0].spec], [found[0].shape], [node.place])
+
+
 class Staged:
     """What a `Plan` is, for a graph with sizes that follow from text. `inputs` are the arrays to fill before `run`."""
 
     def __init__(self, graph: Graph, sizes: Mapping[str, int]) -> None:
-        self.inputs = [np.empty(s.spec.concrete(sizes).numbers, s.dtype) for s in graph.inputs]
+        self.inputs = [s.spec.concrete(sizes).empty() for s in graph.inputs]
         self.nbytes = sum(a.nbytes for a in self.inputs)
         self._given, self._sizes = graph.inputs, sizes
         self._early = _from_text(graph)
@@ -64,15 +79,7 @@ class Staged:
         """Runs the graph on what `inputs` hold; the outputs are the caller's own."""
         values = {id(s): a for s, a in zip(self._given, self.inputs, strict=True)}
         sizes = dict(self._sizes)
-        for node in self._early:
-            try:
-                arrays = [values.get(id(x), x) for x in node.inputs]
-                found = run_forward(node.op.bind(sizes), [np.asarray(a) for a in arrays])
-            except GraphkitError as error:
-                raise located(error, node.place) from None
-            values.update((id(s), a) for s, a in zip(node.outputs, found, strict=True))
-            if node.op.data_sized:
-                sizes |= sizes_of([node.outputs[0].spec], [found[0].shape], [node.place])
+        run_each(self._early, values, sizes)
         plan = self._plan(sizes)
         for buffer, symbol in zip(plan.inputs, self._rest.inputs, strict=True):
             buffer[...] = values[id(symbol)]

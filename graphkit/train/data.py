@@ -69,7 +69,7 @@ def to_array(value: Any, name: str, spec: Spec | None = None) -> Array:
         raise ShapeError(f"{name!r}: rows of different lengths; pad them to one length ({error})") from error
     if array.dtype.kind not in "biuf":
         hint = f"; declare Input(dtype='string', name={name!r})" if array.dtype.kind in "OSU" else ""
-        raise DtypeError(f"{name!r} has dtype {array.dtype}; expected numbers{hint if holds_text(array) else ''}")
+        raise DtypeError(f"{name!r} has dtype {array.dtype}; expected numbers{hint}")
     if spec is not None and is_text(spec.dtype):
         raise DtypeError(f"{name!r} takes strings, got {array.dtype}")
     if spec is None:

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from graphkit.core.dtypes import Array, is_float
-from graphkit.core.op import run_forward
 from graphkit.graph.symbol import Node, Symbol
-from graphkit.runtime.staged import sizes_of
+from graphkit.runtime.staged import run_each, sizes_of
 
 
 def finite(array: Any) -> bool:
@@ -27,11 +26,7 @@ class Replay:
         sizes = sizes_of(self.feed.specs, [a.shape for a in arrays], self.feed.names)
         self.arrays: dict[int, Array] = {id(s): a for s, a in zip(self.graph.inputs, arrays, strict=True)}
         self.arrays.update({id(symbol): variable.array for variable, symbol in self.graph.states})
-        for node in self.graph.nodes():
-            results = run_forward(node.op.bind(sizes), [self.array(x) for x in node.inputs])
-            self.arrays.update({id(s): np.asarray(a) for s, a in zip(node.outputs, results, strict=True)})
-            if node.op.data_sized:
-                sizes |= sizes_of([node.outputs[0].spec], [results[0].shape], [node.place])
+        run_each(self.graph.nodes(), self.arrays, sizes)
 
     def array(self, value: Any) -> Array:
         """The numbers of a symbol, or of a constant."""
