@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ import tritonclient.grpc as triton
 import graphkit
 from examples.tickets import TRAINING_ROWS, build, load_mail, rows
 from serve import Client
+from tests.cases.serving import running
 
 BATCHES, LENGTHS = (1, 3, 17), (1, 7, 59)
 
@@ -34,16 +33,8 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     x, y = load_mail()
     some = slice(0, 1600)
     model.fit(rows(x, some), rows(y, some), batch_size=32, epochs=1, verbose=0)
-    repository = tmp_path_factory.mktemp("repository")
-    (repository / "tickets" / "1").mkdir(parents=True)
-    model.export(repository / "tickets" / "1" / "model.onnx")
-    command = [sys.executable, "-m", "serve", str(repository), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        ready = server.stdout.readline()
-        yield Served(model, ready.split()[-1])
-        server.terminate()
-        assert server.wait(30) == 0
+    with running({"tickets": model}, tmp_path_factory.mktemp("repository")) as address:
+        yield Served(model, address)
 
 
 def questions(batch: int, title: int, body: int) -> dict[str, np.ndarray]:

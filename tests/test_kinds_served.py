@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import pytest
 import graphkit
 from graphkit import layers, ops
 from serve import Client
+from tests.cases.serving import running
 
 
 class Tower(graphkit.Model):
@@ -108,17 +107,9 @@ KINDS = ("functional", "sequential", "subclass", "nested", "mixed")
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, graphkit.Model], str]]:
     graphkit.utils.set_random_seed(5)
-    repository = tmp_path_factory.mktemp("kinds")
     models = {kind: build(kind) for kind in KINDS}
-    for kind, model in models.items():
-        (repository / kind / "1").mkdir(parents=True)
-        model.export(repository / kind / "1" / "model.onnx")
-    command = [sys.executable, "-m", "serve", str(repository), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        yield models, server.stdout.readline().split()[-1]
-        server.terminate()
-        assert server.wait(30) == 0
+    with running(models, tmp_path_factory.mktemp("kinds")) as address:
+        yield models, address
 
 
 @pytest.mark.parametrize("rows", [1, 3, 5])

@@ -1,13 +1,10 @@
-"""What the tests of fixtures and of live models share: figures compared, and a server for the exported models."""
+"""What the tests of fixtures and of live models share: figures compared, answers of a server compared."""
 
 from __future__ import annotations
 
 import gzip
 import json
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,22 +49,6 @@ def same_course(got: Mapping[str, Any], want: Mapping[str, Any]) -> None:
     assert set(kinds) == {k for k in got if k != "logs"}
     for key in kinds:
         agree(key, got[key], want[key], FIRST if key.startswith("before") else LATER)
-
-
-@contextmanager
-def serving(models: Mapping[str, Any], folder: Path) -> Iterator[str]:
-    """The address of a server of these models, exported."""
-    for name, model in models.items():
-        (folder / name / "1").mkdir(parents=True)
-        model.export(folder / name / "1" / "model.onnx")
-    command = [sys.executable, "-m", "serve", str(folder), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        try:
-            yield server.stdout.readline().split()[-1]
-        finally:
-            server.terminate()
-            assert server.wait(30) == 0
 
 
 def asked(address: str, name: str, x: Any, want: list[Any]) -> list[str]:

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import graphkit
-from tests.keras.checks import answers, asked, near, same_course, serving, slot_sums, taken, unpacked
+from tests.cases.serving import running
+from tests.keras.checks import answers, asked, near, same_course, slot_sums, taken, unpacked
 from tests.keras.make_fixtures import EVERY, HERE, WEIGHTS_TOO, continued, leaves
 
 
@@ -56,7 +57,7 @@ def test_ten_more_steps_go_as_in_keras(name: str, tmp_path: Path) -> None:
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, Any], str]]:
     folder = tmp_path_factory.mktemp("keras")
     models = {name: taken(name, folder)[0] for name in EVERY}
-    with serving(models, folder / "repository") as address:
+    with running(models, folder / "repository") as address:
         yield models, address
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 import graphkit
-from tests.keras.checks import answers, asked, same_course, serving
+from tests.cases.serving import running
+from tests.keras.checks import answers, asked, same_course
 from tests.keras.make_fixtures import EVERY, continued, trained
 
 pytestmark = [
@@ -28,7 +29,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, 
     for name in EVERY:
         task = trained(keras, name)
         found[name] = (task, graphkit.from_keras(task.model, custom_objects=EVERY[name](graphkit).own))
-    with serving({name: m for name, (_, m) in found.items()}, tmp_path_factory.mktemp("live") / "models") as address:
+    with running({name: m for name, (_, m) in found.items()}, tmp_path_factory.mktemp("live") / "models") as address:
         yield found, address
 
 
