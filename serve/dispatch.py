@@ -15,8 +15,9 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from serve.dataplane import DataPlane
-from serve.errors import CancelledError, DeadlineExceededError, InvalidArgumentError, ServerError
+from serve.errors import CancelledError, Code, DeadlineExceededError, InvalidArgumentError, ServerError
 from serve.inference import Inference, unexpected
+from serve.logs import Entry
 from serve.messages import INFERENCE, Method, service_methods
 from serve.pool import Pool
 from serve.streaming import Stream
@@ -56,18 +57,19 @@ class Dispatcher:
 
     async def infer(self, data: bytes, seconds: float = inf) -> bytes:
         """Answer a serialized ModelInferRequest; `seconds` are left to its caller. Raises ServerError."""
-        ends = time.monotonic() + seconds
-        if len(data) > SMALL_REQUEST_BYTES:
-            inference = await self._loop.run_in_executor(self._readers, self._checked, data, seconds)
-            await self._queued(inference, ends)
-        else:
-            inference = self._checked(data, seconds)
-            if inference.expected_seconds >= CHEAP_SECONDS or not self._run_here(inference):
-                await self._queued(inference, ends)
-        outcome = inference.outcome
-        if isinstance(outcome, bytes):
-            return outcome
-        raise outcome or unexpected()
+        entry = Entry.where_wanted(len(data))
+        if entry is None:
+            return await self._answered(data, seconds, None)
+        code = Code.CANCELLED.value
+        try:
+            answer = await self._answered(data, seconds, entry)
+            code = "OK"
+        except ServerError as error:
+            code = error.code.value
+            raise
+        finally:
+            entry.write(code)
+        return answer
 
     def stream(self, requests: AsyncIterator[bytes], seconds: float, ends_at_error: bool) -> AsyncIterator[bytes]:
         """Answer the requests of a ModelStreamInfer in their order; see `Stream`."""
@@ -80,9 +82,28 @@ class Dispatcher:
         self._pool.close()
         return await asyncio.to_thread(self._pool.join, STOP_SECONDS)
 
-    def _checked(self, data: bytes, seconds: float) -> Inference:
+    async def _answered(self, data: bytes, seconds: float, entry: Entry | None) -> bytes:
+        ends = time.monotonic() + seconds
+        if len(data) > SMALL_REQUEST_BYTES:
+            inference = await self._loop.run_in_executor(self._readers, self._checked, data, seconds, entry)
+            await self._queued(inference, ends)
+        else:
+            inference = self._checked(data, seconds, entry)
+            if inference.expected_seconds >= CHEAP_SECONDS or not self._run_here(inference):
+                await self._queued(inference, ends)
+        outcome = inference.outcome
+        if isinstance(outcome, bytes):
+            return outcome
+        raise outcome or unexpected()
+
+    def _checked(self, data: bytes, seconds: float, entry: Entry | None) -> Inference:
         try:
-            return self.plane.inference(parse(self._methods["ModelInfer"], data), seconds)
+            request = parse(self._methods["ModelInfer"], data)
+            if entry is None:
+                return self.plane.inference(request, seconds)
+            entry.asked(request)
+            entry.inference = inference = self.plane.inference(request, seconds)
+            return inference
         except ServerError:
             raise
         except Exception:

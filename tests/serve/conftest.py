@@ -236,7 +236,7 @@ def background() -> Iterator[Callable[..., Background]]:
     started: list[Background] = []
 
     def start(repository: Path, options: dict[str, Any] | None = None, **settings: Any) -> Background:
-        started.append(Background(repository, ServerSettings(**settings), options))
+        started.append(Background(repository, ServerSettings(**{"open_admin": True, **settings}), options))
         return started[-1]
 
     yield start
