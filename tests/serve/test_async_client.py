@@ -12,19 +12,19 @@ import serve
 
 
 @pytest.fixture(scope="module")
-def setup(tmp_path_factory, onnx_models, background):
+def setup(tmp_path_factory, onnx_models, background, transport):
     root = tmp_path_factory.mktemp("models")
     onnx_models.f1(root / "f1" / "1" / "model.onnx")
     onnx_models.counting(root / "counting" / "1" / "model.onnx")
     onnx_models.identity(root / "text" / "1" / "model.onnx", TensorProto.STRING, ("n",))
     onnx_models.identity(root / "large" / "1" / "model.onnx", TensorProto.FLOAT, ("n", "m"))
-    server = background(root, workers=2)
-    return SimpleNamespace(address=f"127.0.0.1:{server.port}", server=server)
+    server = background(root, workers=2, **transport.settings)
+    return SimpleNamespace(address=f"127.0.0.1:{server.port}", server=server, client=transport.client)
 
 
 def awaited(setup, work, **more):
     async def run():
-        async with serve.AsyncClient(setup.address, **more) as client:
+        async with serve.AsyncClient(setup.address, **setup.client, **more) as client:
             return await work(client)
 
     return asyncio.run(run())
