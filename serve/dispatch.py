@@ -6,6 +6,7 @@ the loop into one run was tried: it saved no processor time.)
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from serve.dataplane import DataPlane
-from serve.errors import CancelledError, Code, DeadlineExceededError, InvalidArgumentError, ServerError
+from serve.errors import CancelledError, DeadlineExceededError, InvalidArgumentError, ServerError
 from serve.inference import Inference, unexpected
 from serve.logs import Entry
 from serve.messages import INFERENCE, Method, service_methods
@@ -44,6 +45,7 @@ class Dispatcher:
         self._pool = Pool(workers, self._deliver)
         self._readers = ThreadPoolExecutor(workers, thread_name_prefix="serve-read")
         self._watchdog = Watchdog()
+        self._open, self._idle = 0, asyncio.Event()
 
     def answer(self, name: str, data: bytes) -> bytes:
         """Answer one of the questions of the protocol by its name; raises ServerError."""
@@ -57,19 +59,29 @@ class Dispatcher:
 
     async def infer(self, data: bytes, seconds: float = inf) -> bytes:
         """Answer a serialized ModelInferRequest; `seconds` are left to its caller. Raises ServerError."""
-        entry = Entry.where_wanted(len(data))
-        if entry is None:
-            return await self._answered(data, seconds, None)
-        code = Code.CANCELLED.value
+        self._open += 1
+        entry, code = Entry.where_wanted(len(data)), ""
         try:
             answer = await self._answered(data, seconds, entry)
             code = "OK"
+            return answer
         except ServerError as error:
             code = error.code.value
             raise
         finally:
-            entry.write(code)
-        return answer
+            if entry is not None:
+                entry.write(code)
+            self._open -= 1
+            if not self._open:
+                self._idle.set()
+
+    async def drained(self, seconds: float) -> None:
+        """Wait until no request is left, at most that long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._open:
+                    self._idle.clear()
+                    await self._idle.wait()
 
     def stream(self, requests: AsyncIterator[bytes], seconds: float, ends_at_error: bool) -> AsyncIterator[bytes]:
         """Answer the requests of a ModelStreamInfer in their order; see `Stream`."""

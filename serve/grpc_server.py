@@ -7,6 +7,7 @@ costs no thread.
 
 import asyncio
 import inspect
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -105,7 +106,9 @@ class GrpcServer:
         await asyncio.sleep(self._settings.drain_delay)
         self._plane.stop_accepting()
         self._health.close()
-        await self._server.stop(self._settings.drain_seconds)
+        ends = time.monotonic() + self._settings.drain_seconds
+        await self._dispatcher.drained(self._settings.drain_seconds)  # new ones are told UNAVAILABLE; gRPC only cancels
+        await self._server.stop(max(0.0, ends - time.monotonic()))
         return await self._dispatcher.close()
 
     def _inference_handlers(self) -> dict[str, Handler]:

@@ -7,6 +7,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 
+from serve.errors import Code, ServerError
 from serve.inference import Inference
 
 #: The name of the token with which the call of this moment is made.
@@ -79,8 +80,11 @@ class Entry:
         self._fields |= {key: word[:LONGEST] for key, word in words.items() if word}
 
     def write(self, code: str) -> None:
-        """Write the line."""
+        """Write the line; no code is the one of a request whose caller is gone."""
         inference, fields = self.inference, self._fields
+        outcome = None if inference is None else inference.outcome
+        if not code:
+            code = (outcome.code if isinstance(outcome, ServerError) else Code.CANCELLED).value
         if inference is not None:
             fields |= {"version": str(inference.version), "signature": inference.session.signature.name}
             fields["rows"] = inference.rows

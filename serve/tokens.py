@@ -49,6 +49,8 @@ _TABLE: list[tuple[str, frozenset[Role] | None, str]] = [
 ]
 #: The roles that may make each call, by its path; None is anybody, as probes carry no token.
 ROLES = {f"/{service}/{name}": roles for service, roles, names in _TABLE for name in names.split()}
+#: Closed where nobody has tokens, unless opened.
+CHANGING = {f"/{INFERENCE}/RepositoryModel{end}" for end in ("Load", "Unload")}
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ class Tokens:
 
 
 class Access:
-    """Decides for each call; without tokens everyone may do all but admin calls, and these where opened."""
+    """Decides for each call; without tokens everyone may do everything, but change models only where opened."""
 
     def __init__(self, tokens: Tokens | None, open_admin: bool) -> None:
         self._tokens = tokens
@@ -127,7 +129,7 @@ class Access:
         """
         roles = ROLES[path]
         if self._tokens is None:
-            if roles is _ADMIN and not self._open_admin:
+            if path in CHANGING and not self._open_admin:
                 raise PermissionDeniedError(
                     f"{_name(path)} is closed here; start the server with --tokens and a token "
                     f"of the role admin, or with --open-admin"

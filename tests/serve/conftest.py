@@ -224,16 +224,19 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("certificates"))
 
 
-@pytest.fixture(scope="module", params=["plain", "TLS and tokens"])
-def transport(request: pytest.FixtureRequest, authority: Authority) -> SimpleNamespace:
-    """The same tests in the clear and over TLS with a token: fields of ServerSettings, arguments of a client."""
-    if request.param == "plain":
-        return SimpleNamespace(settings={}, client={}, is_secure=False)
+@pytest.fixture(scope="session")
+def secured(authority: Authority) -> SimpleNamespace:
+    """TLS and a token of two roles: fields of ServerSettings, and arguments of a client."""
     tokens = authority.folder / "tokens"
-    tokens.write_text(token_line("caller", "infer", "a caller's token"))
+    tokens.write_text(token_line("caller", "infer,read", "a caller's token"))
     settings = {"tls": ServerTls(*authority.issue("server")), "tokens": tokens}
-    client = {"token": "a caller's token", "tls": ClientTls(authority.ca)}
-    return SimpleNamespace(settings=settings, client=client, is_secure=True)
+    return SimpleNamespace(settings=settings, client={"token": "a caller's token", "tls": ClientTls(authority.ca)})
+
+
+@pytest.fixture(scope="module", params=["plain", "TLS and a token"])
+def transport(request: pytest.FixtureRequest, secured: SimpleNamespace) -> SimpleNamespace:
+    """The same tests in the clear and secured."""
+    return secured if request.param != "plain" else SimpleNamespace(settings={}, client={})
 
 
 @pytest.fixture
@@ -255,7 +258,7 @@ def background() -> Iterator[Callable[..., Background]]:
     started: list[Background] = []
 
     def start(repository: Path, options: dict[str, Any] | None = None, **settings: Any) -> Background:
-        started.append(Background(repository, ServerSettings(**settings), options))
+        started.append(Background(repository, ServerSettings(**{"open_admin": True, **settings}), options))
         return started[-1]
 
     yield start
