@@ -14,6 +14,7 @@ Files, each importing only from those above it:
     tensors       contents: bytes and typed fields to arrays and back
     arrays        what a caller hands to the client
     status        our codes and gRPC's
+    tls           certificates, of either end
     client        Client
     async_client  AsyncClient
     requests      a request to arrays, every check
@@ -37,8 +38,12 @@ Files, each importing only from those above it:
     health        grpc.health.v1 over the data plane
     reflection    which services and messages there are
     watchdog      ends runs that hold the event loop
+    logs          lines of text or JSON, one for each request
     streaming     many requests over one call
     dispatch      bytes to bytes on an event loop
+    tokens        who may call what
+    gate          which handler a call goes to, if it may
+    metrics       what Prometheus reads
     grpc_server   the dispatcher under grpc.aio
     options       what the command line takes
     command_line  start, signals, stop
@@ -63,12 +68,14 @@ from serve.errors import (
     UnavailableError,
     UnimplementedError,
 )
+from serve.tls import ClientTls
 
 __all__ = [
     "AsyncClient",
     "CancelledError",
     "Client",
     "ClientInputError",
+    "ClientTls",
     "Code",
     "DeadlineExceededError",
     "FailedPreconditionError",

@@ -9,11 +9,11 @@ import grpc
 import grpc.aio
 
 from serve.client import (
-    CHANNEL_OPTIONS,
     METHODS,
     ModelMetadata,
     arrays_of,
     calls_of,
+    channel_to,
     inference_request,
     metadata_of,
     server_error,
@@ -21,19 +21,22 @@ from serve.client import (
 )
 from serve.errors import Code, ServerError
 from serve.tensors import Array
+from serve.tls import ClientTls
 
 
 class AsyncClient:
     """Calls one server from one event loop; an asynchronous context manager.
 
-    `address` is "host:port", `timeout` the seconds allowed for each call (None: no limit).
+    See `Client` for what it is made of.
     """
 
-    def __init__(self, address: str, timeout: float | None = 60.0) -> None:
+    def __init__(
+        self, address: str, timeout: float | None = 60.0, token: str | None = None, tls: ClientTls | None = None
+    ) -> None:
         self.address = address
         self._timeout = timeout
-        self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
-        self._calls = calls_of(self._channel)
+        self._channel = channel_to(grpc.aio, address, tls)
+        self._calls = calls_of(self._channel, token)
         self._known: dict[tuple[str, str], ModelMetadata] = {}
 
     async def __aenter__(self) -> Self:

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,6 +16,7 @@ from serve.errors import Code, InternalError, InvalidArgumentError, ServerError,
 from serve.messages import INFERENCE, service_methods
 from serve.status import FROM_GRPC
 from serve.tensors import Array, decode_raw, encode_raw
+from serve.tls import ClientTls
 
 #: Only these are repeated where the server could not be reached or was too busy: they change nothing.
 _REPEATABLE = ("ModelInfer", "ModelMetadata", "ServerMetadata")
@@ -57,14 +59,17 @@ class ModelMetadata:
 class Client:
     """Calls one server; may be used from many threads, and as a context manager.
 
-    `address` is "host:port", `timeout` the seconds allowed for each call (None: no limit).
+    `address` is "host:port", `timeout` the seconds allowed for each call (None: no limit), `token`
+    what the server knows the caller by, `tls` whom to trust (None: a connection in the clear).
     """
 
-    def __init__(self, address: str, timeout: float | None = 60.0) -> None:
+    def __init__(
+        self, address: str, timeout: float | None = 60.0, token: str | None = None, tls: ClientTls | None = None
+    ) -> None:
         self.address = address
         self._timeout = timeout
-        self._channel = grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
-        self._calls: dict[str, Callable[..., Any]] = calls_of(self._channel)
+        self._channel = channel_to(grpc, address, tls)
+        self._calls: dict[str, Callable[..., Any]] = calls_of(self._channel, token)
         self._known: dict[tuple[str, str], ModelMetadata] = {}
 
     def __enter__(self) -> Self:
@@ -169,10 +174,17 @@ def _left(end: float | None) -> float | None:
     return None if end is None else max(0.0, end - time.monotonic())
 
 
-def calls_of(channel: Any) -> dict[str, Callable[..., Any]]:
-    """Every call of the protocol over a channel, of either kind, by name."""
+def channel_to(kind: Any, address: str, tls: ClientTls | None) -> Any:
+    """Open a channel of `grpc` or `grpc.aio`."""
+    if tls is None:
+        return kind.insecure_channel(address, options=CHANNEL_OPTIONS)
+    return kind.secure_channel(address, tls.credentials(), options=CHANNEL_OPTIONS)
+
+
+def calls_of(channel: Any, token: str | None = None) -> dict[str, Callable[..., Any]]:
+    """Every call of the protocol over a channel, of either kind, by name, each with the token."""
     makers = {(False, False): channel.unary_unary, (True, True): channel.stream_stream}
-    return {
+    calls = {
         name: makers[method.takes_stream, method.streams](
             method.path,
             request_serializer=method.request.SerializeToString,
@@ -180,6 +192,10 @@ def calls_of(channel: Any) -> dict[str, Callable[..., Any]]:
         )
         for name, method in METHODS.items()
     }
+    if token is None:
+        return calls
+    metadata = (("authorization", f"Bearer {token}"),)
+    return {name: partial(call, metadata=metadata) for name, call in calls.items()}
 
 
 def inference_request(

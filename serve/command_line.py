@@ -10,6 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 
 import typer
@@ -20,8 +21,12 @@ from serve.errors import ServeError, StartError
 from serve.folders import Sources
 from serve.grpc_server import GrpcServer, ServerSettings, address_of
 from serve.loading import Loader, LoadLimits
+from serve.logs import start_log
+from serve.metrics import Metrics, MetricsPort
 from serve.model_config import parse_policy
 from serve.options import (
+    ConnectionAge,
+    ConnectionGrace,
     Control,
     DrainDelay,
     DrainSeconds,
@@ -30,17 +35,27 @@ from serve.options import (
     Host,
     Insecure,
     LoadModels,
+    LogAs,
+    LogFormat,
+    LogRequests,
     MessageBytes,
+    MetricsOn,
     ModelControl,
     OnDevice,
+    OpenAdmin,
     PollSeconds,
     Port,
     Readiness,
     ReadyWhen,
+    Reflects,
     RepositoryFolder,
     SettleSeconds,
     StagingFolder,
     Threads,
+    TlsCertificate,
+    TlsClientCa,
+    TlsKey,
+    TokenFile,
     TrialBytes,
     TrialSeconds,
     VersionLabels,
@@ -50,6 +65,7 @@ from serve.options import (
 from serve.processors import usable_processors
 from serve.repository import Mode, Options, Repository
 from serve.session import SessionSettings
+from serve.tls import ServerTls
 
 BALANCER_SECONDS = 5.0
 
@@ -60,7 +76,6 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; None reads the process's own arguments."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     try:
         app(args=None if argv is None else list(argv), prog_name="serve")
     except SystemExit as end:
@@ -75,6 +90,17 @@ def serve(
     host: Host = "127.0.0.1",
     port: Port = 8001,
     insecure: Insecure = False,
+    tls_certificate: TlsCertificate = None,
+    tls_key: TlsKey = None,
+    tls_client_ca: TlsClientCa = None,
+    tokens: TokenFile = None,
+    open_admin: OpenAdmin = False,
+    reflection: Reflects = None,
+    metrics_port: MetricsOn = None,
+    log_format: LogAs = LogFormat.TEXT,
+    log_requests: LogRequests = False,
+    connection_age_seconds: ConnectionAge = None,
+    connection_grace_seconds: ConnectionGrace = None,
     max_message_bytes: MessageBytes = 64 * 1024 * 1024,
     drain_seconds: DrainSeconds = 30.0,
     drain_delay_seconds: DrainDelay = None,
@@ -94,18 +120,25 @@ def serve(
     staging_folder: StagingFolder = None,
 ) -> None:
     """Serve ONNX models over gRPC with the Open Inference Protocol."""
+    start_log(log_format is LogFormat.JSON, log_requests)
     processors = usable_processors()
-    settings = ServerSettings(
-        host=host,
-        port=port,
-        max_message_bytes=max_message_bytes,
-        drain_delay=_drain_delay(host, drain_delay_seconds),
-        drain_seconds=drain_seconds,
-        workers=workers or processors,
-    )
     try:
+        settings = ServerSettings(
+            host=host,
+            port=port,
+            max_message_bytes=max_message_bytes,
+            drain_delay=_drain_delay(host, drain_delay_seconds),
+            drain_seconds=drain_seconds,
+            workers=workers or processors,
+            reflection=_is_loopback(host) or tokens is not None if reflection is None else reflection,
+            tls=_tls(tls_certificate, tls_key, tls_client_ca),
+            tokens=tokens,
+            open_admin=open_admin,
+            connection_age=connection_age_seconds or inf,
+            connection_grace=connection_grace_seconds or inf,
+        )
         _check_environment()
-        _check_address(host, port, insecure)
+        _check_address(settings, insecure)
         changes = Options(
             Mode(model_control.value),
             parse_policy(version_policy),
@@ -118,8 +151,9 @@ def serve(
         limits = LoadLimits(trial_seconds, trial_bytes or 0, allow_hard_links, staging_folder)
         models = Repository(sources, Loader(inside, limits), changes)
         if not inside.device.is_cpu:
-            print(f"serve: models run on {inside.device}", file=sys.stderr)
-        asyncio.run(_serve(DataPlane(models, ready_when.value), settings, poll_seconds))
+            _log.info("models run on %s", inside.device)
+        port_of_metrics = None if metrics_port is None else MetricsPort(metrics_port)
+        asyncio.run(_serve(DataPlane(models, ready_when.value), settings, poll_seconds, port_of_metrics))
     except ServeError as error:
         print(f"serve: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
@@ -134,7 +168,7 @@ def _sources(repository: Path | None, flat: list[str]) -> Sources:
     return Sources(repository, folders)
 
 
-async def _serve(plane: DataPlane, settings: ServerSettings, poll_seconds: float) -> None:
+async def _serve(plane: DataPlane, settings: ServerSettings, poll_seconds: float, metrics: MetricsPort | None) -> None:
     stopping = asyncio.Event()
 
     def on_signal(number: int) -> None:
@@ -147,12 +181,17 @@ async def _serve(plane: DataPlane, settings: ServerSettings, poll_seconds: float
         loop.add_signal_handler(number, on_signal, number)
     server = GrpcServer(plane, settings)
     address = address_of(settings.host, await server.start())
+    if metrics is not None:
+        metrics.start(Metrics(plane, server.gate))
+        address += f"\nmetrics on http://127.0.0.1:{metrics.port}/metrics"
     changes = asyncio.create_task(_change(plane.repository, address, poll_seconds))
     changes.add_done_callback(lambda _: None if changes.cancelled() or not changes.exception() else stopping.set())
     await stopping.wait()
     plane.repository.close()
     changes.cancel()
     stopped = await server.stop()
+    if metrics is not None:
+        await asyncio.to_thread(metrics.close)
     with contextlib.suppress(asyncio.CancelledError):
         await changes
     if not stopped:
@@ -201,13 +240,10 @@ def _flat_models(texts: list[str]) -> dict[str, Path]:
 def _tell_unavailable(models: Repository) -> None:
     for model in models:
         if not model.versions:
-            print(f"serve: model '{model.name}' is unavailable: {model.reason}", file=sys.stderr)
+            _log.warning("model '%s' is unavailable: %s", model.name, model.reason)
         for number, version in model.versions.items():
             if version.reason:
-                print(
-                    f"serve: version {number} of model '{model.name}' is unavailable: {version.reason}",
-                    file=sys.stderr,
-                )
+                _log.warning("version %d of model '%s' is unavailable: %s", number, model.name, version.reason)
 
 
 def _drain_delay(host: str, given: float | None) -> float:
@@ -229,11 +265,22 @@ def _check_environment() -> None:
         raise StartError("ORT_LOAD_CONFIG_FROM_MODEL is set, so model files would set the runtime's options; unset it")
 
 
-def _check_address(host: str, port: int, insecure: bool) -> None:
+def _tls(certificate: Path | None, key: Path | None, client_ca: Path | None) -> ServerTls | None:
+    if certificate is not None and key is not None:
+        return ServerTls(certificate, key, client_ca)
+    if (certificate, key, client_ca) != (None, None, None):
+        raise StartError("TLS takes --tls-certificate and --tls-key together; --tls-client-ca goes with both")
+    return None
+
+
+def _check_address(settings: ServerSettings, insecure: bool) -> None:
     """Raise StartError where the address is unsafe or cannot be had, before models are loaded."""
-    if not _is_loopback(host) and not insecure:
+    host, port, tls = settings.host, settings.port, settings.tls
+    knows_callers = settings.tokens is not None or (tls is not None and tls.client_ca is not None)
+    if not _is_loopback(host) and not insecure and (tls is None or not knows_callers):
+        missing = "no TLS (--tls-certificate, --tls-key)" if tls is None else "neither --tokens nor --tls-client-ca"
         raise StartError(
-            f"{host} can be reached from other machines, and there is no TLS; listen on "
+            f"{host} can be reached from other machines, and there is {missing}; listen on "
             "127.0.0.1, or say --insecure to accept that"
         )
     try:

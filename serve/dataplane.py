@@ -4,7 +4,7 @@ Nothing here knows gRPC. Errors are those of `serve.errors`; a transport maps th
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from math import inf
 from typing import Any
@@ -145,7 +145,7 @@ class DataPlane:
 
     def server_metadata(self, _request: Any) -> Any:
         """Name, version, and the protocol extensions this server really has."""
-        return ServerMetadataResponse(name="graphkit", version=_server_version(), extensions=EXTENSIONS)
+        return ServerMetadataResponse(name="graphkit", version=server_version(), extensions=EXTENSIONS)
 
     def model_ready(self, request: Any) -> Any:
         """Whether that model, or that version of it, answers; false for an unknown one.
@@ -239,6 +239,16 @@ class DataPlane:
             if (model, number) == (found.model, found.number) and signature in ("", name)
         )
 
+    def counts(self) -> dict[tuple[str, int, str], Snapshot]:
+        """Return the counts of every signature that was ever asked, by model, version and signature."""
+        return {place: counts.snapshot() for place, counts in list(self._statistics.items())}
+
+    def lanes(self) -> Iterator[tuple[Version, Lane]]:
+        """Give the lane of every signature that is ready."""
+        for model in self.repository:
+            for found in model.ready:
+                yield from ((found, self.lane(found, session)) for session in found.sessions.values())
+
     def repository_model_load(self, request: Any) -> Any:
         """Load or reload a model by its name; takes as long as the load.
 
@@ -326,7 +336,8 @@ def _described(signature: Signature, lane: Lane) -> dict[str, Any]:
     return description
 
 
-def _server_version() -> str:
+def server_version() -> str:
+    """The version of this distribution."""
     try:
         return version("graphkit")
     except PackageNotFoundError:

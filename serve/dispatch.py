@@ -6,6 +6,7 @@ the loop into one run was tried: it saved no processor time.)
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from google.protobuf.message import DecodeError
 from serve.dataplane import DataPlane
 from serve.errors import CancelledError, DeadlineExceededError, InvalidArgumentError, ServerError
 from serve.inference import Inference, unexpected
+from serve.logs import Entry
 from serve.messages import INFERENCE, Method, service_methods
 from serve.pool import Pool
 from serve.streaming import Stream
@@ -43,6 +45,7 @@ class Dispatcher:
         self._pool = Pool(workers, self._deliver)
         self._readers = ThreadPoolExecutor(workers, thread_name_prefix="serve-read")
         self._watchdog = Watchdog()
+        self._open, self._idle = 0, asyncio.Event()
 
     def answer(self, name: str, data: bytes) -> bytes:
         """Answer one of the questions of the protocol by its name; raises ServerError."""
@@ -56,18 +59,29 @@ class Dispatcher:
 
     async def infer(self, data: bytes, seconds: float = inf) -> bytes:
         """Answer a serialized ModelInferRequest; `seconds` are left to its caller. Raises ServerError."""
-        ends = time.monotonic() + seconds
-        if len(data) > SMALL_REQUEST_BYTES:
-            inference = await self._loop.run_in_executor(self._readers, self._checked, data, seconds)
-            await self._queued(inference, ends)
-        else:
-            inference = self._checked(data, seconds)
-            if inference.expected_seconds >= CHEAP_SECONDS or not self._run_here(inference):
-                await self._queued(inference, ends)
-        outcome = inference.outcome
-        if isinstance(outcome, bytes):
-            return outcome
-        raise outcome or unexpected()
+        self._open += 1
+        entry, code = Entry.where_wanted(len(data)), ""
+        try:
+            answer = await self._answered(data, seconds, entry)
+            code = "OK"
+            return answer
+        except ServerError as error:
+            code = error.code.value
+            raise
+        finally:
+            if entry is not None:
+                entry.write(code)
+            self._open -= 1
+            if not self._open:
+                self._idle.set()
+
+    async def drained(self, seconds: float) -> None:
+        """Wait until no request is left, at most that long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._open:
+                    self._idle.clear()
+                    await self._idle.wait()
 
     def stream(self, requests: AsyncIterator[bytes], seconds: float, ends_at_error: bool) -> AsyncIterator[bytes]:
         """Answer the requests of a ModelStreamInfer in their order; see `Stream`."""
@@ -80,9 +94,28 @@ class Dispatcher:
         self._pool.close()
         return await asyncio.to_thread(self._pool.join, STOP_SECONDS)
 
-    def _checked(self, data: bytes, seconds: float) -> Inference:
+    async def _answered(self, data: bytes, seconds: float, entry: Entry | None) -> bytes:
+        ends = time.monotonic() + seconds
+        if len(data) > SMALL_REQUEST_BYTES:
+            inference = await self._loop.run_in_executor(self._readers, self._checked, data, seconds, entry)
+            await self._queued(inference, ends)
+        else:
+            inference = self._checked(data, seconds, entry)
+            if inference.expected_seconds >= CHEAP_SECONDS or not self._run_here(inference):
+                await self._queued(inference, ends)
+        outcome = inference.outcome
+        if isinstance(outcome, bytes):
+            return outcome
+        raise outcome or unexpected()
+
+    def _checked(self, data: bytes, seconds: float, entry: Entry | None) -> Inference:
         try:
-            return self.plane.inference(parse(self._methods["ModelInfer"], data), seconds)
+            request = parse(self._methods["ModelInfer"], data)
+            if entry is None:
+                return self.plane.inference(request, seconds)
+            entry.asked(request)
+            entry.inference = inference = self.plane.inference(request, seconds)
+            return inference
         except ServerError:
             raise
         except Exception:

@@ -7,10 +7,12 @@ costs no thread.
 
 import asyncio
 import inspect
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from math import inf
+from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
 import grpc
@@ -19,15 +21,18 @@ import grpc.aio
 from serve.dataplane import DataPlane
 from serve.dispatch import Dispatcher, parse
 from serve.errors import ServerError, StartError
+from serve.gate import Gate, Handler
 from serve.health import Health
 from serve.inference import unexpected
+from serve.logs import call_log
 from serve.messages import HEALTH, INFERENCE, REFLECTIONS, service_methods
 from serve.reflection import reflect
 from serve.status import TO_GRPC
+from serve.tls import Certificates, ServerTls
+from serve.tokens import Access, Tokens
 
 # Generic in the type information only, so quoted.
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
-Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Call = Callable[[bytes, Context], Awaitable[bytes]]
 
 #: Calls that take as long as a model loads or is in use; they have a thread each.
@@ -47,6 +52,11 @@ class ServerSettings:
     drain_seconds: float = 30.0
     workers: int = 1
     reflection: bool = True
+    tls: ServerTls | None = None
+    tokens: Path | None = None
+    open_admin: bool = False
+    connection_age: float = inf
+    connection_grace: float = inf
 
 
 class GrpcServer:
@@ -61,15 +71,18 @@ class GrpcServer:
         handlers = {INFERENCE: self._inference_handlers(), HEALTH: self._health_handlers()}
         if settings.reflection:
             handlers |= {name: _reflection_handlers(name) for name in REFLECTIONS}
-        self._server.add_generic_rpc_handlers(
-            tuple(grpc.method_handlers_generic_handler(name, calls) for name, calls in handlers.items())
-        )
+        tokens = None if settings.tokens is None else Tokens(settings.tokens)
+        self.gate = Gate(handlers, Access(tokens, settings.open_admin))
+        self._server.add_generic_rpc_handlers((self.gate,))
 
     async def start(self) -> int:
         """Listen and return the port; StartError where the address cannot be had."""
         address = address_of(self._settings.host, self._settings.port)
         try:
-            bound = self._server.add_insecure_port(address)
+            if self._settings.tls is None:
+                bound = self._server.add_insecure_port(address)
+            else:
+                bound = self._server.add_secure_port(address, Certificates(self._settings.tls).credentials())
         except RuntimeError as error:
             raise StartError(f"cannot listen on {address}: it is taken or not ours") from error
         loop = asyncio.get_running_loop()
@@ -93,7 +106,9 @@ class GrpcServer:
         await asyncio.sleep(self._settings.drain_delay)
         self._plane.stop_accepting()
         self._health.close()
-        await self._server.stop(self._settings.drain_seconds)
+        ends = time.monotonic() + self._settings.drain_seconds
+        await self._dispatcher.drained(self._settings.drain_seconds)  # new ones are told UNAVAILABLE; gRPC only cancels
+        await self._server.stop(max(0.0, ends - time.monotonic()))
         return await self._dispatcher.close()
 
     def _inference_handlers(self) -> dict[str, Handler]:
@@ -114,7 +129,13 @@ class GrpcServer:
                 await _abort(context, error)
 
         async def changing(name: str, data: bytes) -> bytes:
-            return await asyncio.to_thread(dispatcher.answer, name, data)
+            try:
+                answer = await asyncio.to_thread(dispatcher.answer, name, data)
+            except ServerError as error:
+                call_log(name, error.code.value)
+                raise
+            call_log(name, "OK")
+            return answer
 
         def answering(name: str) -> Handler:
             return _unary(partial(changing if name in SLOW else dispatcher.answer, name))
@@ -152,7 +173,10 @@ def address_of(host: str, port: int) -> str:
 
 
 def _options(settings: ServerSettings) -> list[tuple[str, int]]:
+    ages = {"grpc.max_connection_age_ms": settings.connection_age}
+    ages["grpc.max_connection_age_grace_ms"] = settings.connection_grace
     return [
+        *((name, round(seconds * 1000)) for name, seconds in ages.items() if seconds < inf),
         ("grpc.so_reuseport", 0),
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", -1),

@@ -154,6 +154,12 @@ class Inference:
         self.waiter: Any = None
 
     @property
+    def version(self) -> int:
+        """The version that answers."""
+        number: int = self._found.number
+        return number
+
+    @property
     def expected_seconds(self) -> float:
         """How long a run on this thread is expected to take; infinity where others wait already."""
         if self._answer is not None:

@@ -23,6 +23,13 @@ class ModelControl(StrEnum):
     EXPLICIT = "explicit"
 
 
+class LogFormat(StrEnum):
+    """How a line of the log is written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
 _LARGEST = 2**31 - 1
 
 RepositoryFolder = Annotated[Path | None, typer.Argument(help="Folder of <model>/<version>/model.onnx.")]
@@ -31,7 +38,37 @@ FlatModels = Annotated[
 ]
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")]
-Insecure = Annotated[bool, typer.Option("--insecure", help="Listen beyond this machine without TLS.")]
+Insecure = Annotated[
+    bool, typer.Option("--insecure", help="Listen beyond this machine without TLS, or to callers nobody knows.")
+]
+TlsCertificate = Annotated[
+    Path | None, typer.Option(metavar="PEM", help="Our certificate and its chain; read again when it changes.")
+]
+TlsKey = Annotated[Path | None, typer.Option(metavar="PEM", help="The certificate's key.")]
+TlsClientCa = Annotated[
+    Path | None, typer.Option(metavar="PEM", help="Let in only callers whose certificate this one signed.")
+]
+TokenFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Lines NAME ROLE[,ROLE] SHA256; roles infer, read, admin.")
+]
+OpenAdmin = Annotated[
+    bool, typer.Option("--open-admin", help="Without --tokens: whoever reaches the server may load and unload models.")
+]
+Reflects = Annotated[
+    bool | None,
+    typer.Option("--reflection/--no-reflection", help="Describe the services [default: on loopback or with --tokens]."),
+]
+ConnectionAge = Annotated[
+    float | None, typer.Option(min=0.01, help="Connections older than this many seconds are to be made anew.")
+]
+ConnectionGrace = Annotated[
+    float | None, typer.Option(min=0.01, help="Time for the calls of such a connection to end.")
+]
+MetricsOn = Annotated[
+    int | None, typer.Option(min=0, max=65535, help="Port of 127.0.0.1 for Prometheus; 0 takes a free one.")
+]
+LogAs = Annotated[LogFormat, typer.Option("--log-format", help="Lines on the standard error stream.")]
+LogRequests = Annotated[bool, typer.Option("--log-requests", help="A line for each request, without its tensors.")]
 MessageBytes = Annotated[int, typer.Option(min=1, max=_LARGEST, help="Largest request, also after inflating.")]
 DrainSeconds = Annotated[float, typer.Option(min=0, help="Time for accepted requests to finish when stopping.")]
 DrainDelay = Annotated[

@@ -6,6 +6,7 @@ that met it (Open Inference Protocol, statistics extension).
 
 import threading
 import time
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ _REASONS = {
     Code.DEADLINE_EXCEEDED: TIMEOUT,
     Code.INTERNAL: BACKEND,
 }
+REASONS = (REJECTED, CANCELED, TIMEOUT, BACKEND, OTHER)
+#: Seconds from request to answer that are told apart.
+BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 DURATIONS = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output")
 
 
@@ -57,6 +61,7 @@ class Statistics:
             count = self._count
             count["success"] += 1
             count["success", "ns"] += whole
+            count["within", bisect_left(BOUNDS, whole * 1e-9)] += 1
             count["rows"] += rows
             if spans is not None:
                 count["ran"] += 1
@@ -72,6 +77,7 @@ class Statistics:
             self._count["fail"] += 1
             self._count["fail", "ns"] += whole
             self._count["reason", _REASONS.get(code, OTHER)] += 1
+            self._count["code", code.value] += 1
 
     def snapshot(self) -> "Snapshot":
         """Return the counts of this moment."""
@@ -102,6 +108,10 @@ class Snapshot:
     def failures(self) -> dict[str, int]:
         """Return the number of failed requests by reason."""
         return {key[1]: number for key, number in self.count.items() if key[0] == "reason"}
+
+    def within(self) -> list[int]:
+        """Return the number of answers up to each of BOUNDS and above the one before; the last are above all."""
+        return [self.count["within", index] for index in range(len(BOUNDS) + 1)]
 
     def fill(self, message: Any) -> None:
         """Write the counts into a ModelStatistics message."""

@@ -16,6 +16,7 @@ FOLDED = {
     "Add", "Cast", "Concat", "Div", "Exp", "Gather", "Identity", "Max", "Min", "Mul", "Neg", "Pow",
     "Reciprocal", "Reshape", "Slice", "Sqrt", "Squeeze", "Sub", "Transpose", "Unsqueeze",
 }  # fmt: skip
+RESHAPING = {"Cast", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
 LARGE = 1024
 
 
@@ -97,7 +98,10 @@ def _constants(net: Net) -> None:
             if all(len(readers[n]) == 1 and n not in net.outputs for n in large):
                 result = evaluated(node, known, net.b.opset)
                 if result.nbytes <= max(sum(a.nbytes for a in known), 8 * LARGE):
-                    net.fixed(node.output[0], result, weight=any(n in net.b.initializers for n in node.input))
+                    weights = [n for n in node.input if n in net.b.initializers]
+                    if weights and node.op_type in RESHAPING:
+                        net.b.packed_from[node.output[0]] = net.b.packed_from.get(weights[0], weights[0])
+                    net.fixed(node.output[0], result, weight=bool(weights))
                     continue
         net.give(node)
 

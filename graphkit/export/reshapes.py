@@ -7,6 +7,7 @@ from typing import Any
 from graphkit.export.net import Net, attribute, plain_shape, set_attribute
 from graphkit.export.sides import turned_dims
 from graphkit.export.transposes import only_ones_move
+from graphkit.export.units import chained
 
 
 def joined_transposes(net: Net) -> None:
@@ -25,6 +26,27 @@ def joined_transposes(net: Net) -> None:
             turned_dims(net, node.input[0], node.output[0], perm)
         net.give(node)
     net.rename(same)
+
+
+def scales_behind_transposes(net: Net) -> None:
+    """A product with one number, then a transpose: the other way round, so that the matrix product behind takes both.
+
+    onnxruntime makes it part of that product.
+    """
+    makers, readers = net.makers(), net.readers()
+    gone: set[int] = set()
+    for node in net.taken():
+        chain = chained(net, makers, readers, node, ["Mul", "Transpose"])
+        scale = net.array(chain[0].input[1]) if chain else None
+        if not chain or scale is None or scale.size != 1 or scale.ndim:
+            net.give(node)
+            continue
+        product, out = chain[0], node.output[0]
+        gone.add(id(product))
+        turned = net.b.emit("Transpose", product.input[0], perm=list(attribute(node, "perm")))
+        turned_dims(net, product.input[0], turned, attribute(node, "perm"))
+        net.b.node("Mul", [turned, product.input[1]], [out])
+    net.b.nodes = [node for node in net.b.nodes if id(node) not in gone]
 
 
 def without_idle_transposes(net: Net) -> None:

@@ -12,7 +12,12 @@ from graphkit.export.duplicates import without_duplicates
 from graphkit.export.fold import fold
 from graphkit.export.net import Net, inner_uses, set_names
 from graphkit.export.recurrences import recurrences
-from graphkit.export.reshapes import joined_reshapes, joined_transposes, without_idle_transposes
+from graphkit.export.reshapes import (
+    joined_reshapes,
+    joined_transposes,
+    scales_behind_transposes,
+    without_idle_transposes,
+)
 from graphkit.export.transposes import without_transposes
 from graphkit.export.units import repeats
 
@@ -31,6 +36,7 @@ def simplified(net: Net, fold_batch_norm: bool) -> None:
         without_transposes(net, normalizations(net) | repeats(net))
     if fold_batch_norm:
         folded(net)
+    scales_behind_transposes(net)
     without_idle_transposes(net)
     fold(net)
     joined_reshapes(net)

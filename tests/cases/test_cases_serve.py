@@ -306,7 +306,8 @@ def test_case_89_deadlines_save_work(tmp_path: Path) -> None:
 
 
 def test_case_95_many_threads_one_session(tmp_path: Path) -> None:
-    with running({"f1": f1()}, tmp_path, "--model-control", "explicit", "--load-model", "*") as address:
+    control = ("--model-control", "explicit", "--open-admin", "--load-model", "*")
+    with running({"f1": f1()}, tmp_path, *control) as address:
         wrong: list[Any] = []
         with serve.Client(address) as client:
 

@@ -23,7 +23,12 @@ from graphkit.export.duplicates import without_duplicates
 from graphkit.export.fold import fold
 from graphkit.export.net import Net, plain_shape
 from graphkit.export.recurrences import recurrences
-from graphkit.export.reshapes import joined_reshapes, joined_transposes, without_idle_transposes
+from graphkit.export.reshapes import (
+    joined_reshapes,
+    joined_transposes,
+    scales_behind_transposes,
+    without_idle_transposes,
+)
 from graphkit.export.simplify import finished
 from graphkit.export.transposes import without_transposes
 from graphkit.export.units import repeats
@@ -238,6 +243,28 @@ def test_a_sum_divided_by_another_number_is_none() -> None:
         m.node("Div", ["sum", m.b.constant(3.0, np.float32)], "y", B, 1)
 
     assert rewritten(build, absorb) == {"ReduceSum": 1, "Div": 1}
+
+
+def test_a_number_is_multiplied_behind_a_transpose() -> None:
+    """There onnxruntime makes it part of the matrix product; a factor for each place stays where it is."""
+
+    def build(m: Made, factor: Any) -> None:
+        m.input("x", B, T, 2, 3)
+        product = m.node("Mul", ["x", factor(m)], "product", B, T, 2, 3)
+        m.node("Transpose", [product], "y", B, 2, T, 3, perm=[0, 2, 1, 3])
+
+    def order(factor: Any) -> list[str]:
+        made = Made()
+        build(made, factor)
+        scales_behind_transposes(Net(made.b, ["y"], ()))
+        return [n.op_type for n in made.b.nodes]
+
+    def number(m: Made) -> str:
+        return m.b.constant(0.5, np.float32)
+
+    assert order(number) == ["Transpose", "Mul"]
+    assert order(lambda m: m.weight("w", 3)) == ["Mul", "Transpose"]
+    assert rewritten(lambda m: build(m, number), scales_behind_transposes) == {"Transpose": 1, "Mul": 1}
 
 
 def convolved(m: Made, x: str, name: str, channels: int, bias: bool = False) -> str:

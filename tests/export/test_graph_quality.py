@@ -97,6 +97,23 @@ def test_weights_have_their_plain_names_and_nodes_those_of_their_layers() -> Non
                if n.op_type != "Constant")  # fmt: skip
 
 
+def test_attentions_weights_have_their_plain_names_and_its_scale_goes_into_the_product(tmp_path: Path) -> None:
+    """Kernels of heads are matrices in the file; onnxruntime's optimizer finds the product it knows."""
+    x = Input((None, 6), name="x")
+    model = as_trained(Model(x, layers.MultiHeadAttention(2, 5, name="heads")(x, x)))
+    proto = written(model).proto
+    assert {t.name for t in proto.graph.initializer} == {v.path for v in model.weights}
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    found = kinds(onnx.load(tmp_path / "optimized.onnx"))
+    assert found["FusedMatMul"] == 1
+    assert found["Mul"] == 0
+    feeds = {"x": np.random.default_rng(0).random((3, 7, 6), np.float32)}
+    close(answers(proto, feeds)[0], model.predict(feeds), 1e-5, "heads")
+
+
 class Tied(Layer):
     """x E^T + bias with the matrix of an Embedding."""
 

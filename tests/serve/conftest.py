@@ -27,6 +27,8 @@ from serve.messages import HEALTH, INFERENCE, service_methods
 from serve.model_config import ALL
 from serve.repository import Mode, Options, Repository, load
 from serve.session import SessionSettings
+from serve.tls import ClientTls, ServerTls
+from tests.serve.certificates import Authority, token_line
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -217,6 +219,26 @@ def loader() -> Iterator[Loader]:
     one.close()
 
 
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="session")
+def secured(authority: Authority) -> SimpleNamespace:
+    """TLS and a token of two roles: fields of ServerSettings, and arguments of a client."""
+    tokens = authority.folder / "tokens"
+    tokens.write_text(token_line("caller", "infer,read", "a caller's token"))
+    settings = {"tls": ServerTls(*authority.issue("server")), "tokens": tokens}
+    return SimpleNamespace(settings=settings, client={"token": "a caller's token", "tls": ClientTls(authority.ca)})
+
+
+@pytest.fixture(scope="module", params=["plain", "TLS and a token"])
+def transport(request: pytest.FixtureRequest, secured: SimpleNamespace) -> SimpleNamespace:
+    """The same tests in the clear and secured."""
+    return secured if request.param != "plain" else SimpleNamespace(settings={}, client={})
+
+
 @pytest.fixture
 def explicit(loader: Loader) -> Callable[..., Repository]:
     """Make a repository of a folder, with fields of Options; models change by call, all are loaded at first."""
@@ -236,7 +258,7 @@ def background() -> Iterator[Callable[..., Background]]:
     started: list[Background] = []
 
     def start(repository: Path, options: dict[str, Any] | None = None, **settings: Any) -> Background:
-        started.append(Background(repository, ServerSettings(**settings), options))
+        started.append(Background(repository, ServerSettings(**{"open_admin": True, **settings}), options))
         return started[-1]
 
     yield start

@@ -12,19 +12,19 @@ import serve
 
 
 @pytest.fixture(scope="module")
-def setup(tmp_path_factory, onnx_models, background):
+def setup(tmp_path_factory, onnx_models, background, transport):
     root = tmp_path_factory.mktemp("models")
     onnx_models.f1(root / "f1" / "1" / "model.onnx")
     onnx_models.counting(root / "counting" / "1" / "model.onnx")
     onnx_models.identity(root / "text" / "1" / "model.onnx", TensorProto.STRING, ("n",))
     onnx_models.identity(root / "large" / "1" / "model.onnx", TensorProto.FLOAT, ("n", "m"))
-    server = background(root, workers=2)
-    return SimpleNamespace(address=f"127.0.0.1:{server.port}", server=server)
+    server = background(root, workers=2, **transport.settings)
+    return SimpleNamespace(address=f"127.0.0.1:{server.port}", server=server, client=transport.client)
 
 
 def awaited(setup, work, **more):
     async def run():
-        async with serve.AsyncClient(setup.address, **more) as client:
+        async with serve.AsyncClient(setup.address, **setup.client, **more) as client:
             return await work(client)
 
     return asyncio.run(run())
@@ -89,7 +89,7 @@ def test_readiness_and_a_server_that_is_not_there(setup):
     awaited(setup, work)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: refused
-        nowhere = SimpleNamespace(address=f"127.0.0.1:{taken.getsockname()[1]}")
+        nowhere = SimpleNamespace(address=f"127.0.0.1:{taken.getsockname()[1]}", client={})
 
         async def alone(client):
             assert not await client.is_ready()
@@ -117,7 +117,7 @@ def test_streams(setup):
         return [answer async for answer in client.infer_stream("f1", REQUESTS)]
 
     check_stream(awaited(setup, work))
-    with serve.Client(setup.address) as client:
+    with serve.Client(setup.address, **setup.client) as client:
         check_stream(list(client.infer_stream("f1", REQUESTS)))
         with pytest.raises(serve.DeadlineExceededError):
             list(client.infer_stream("counting", [{"rounds": 2**40, "x": [0]}], timeout=0.3))

@@ -11,7 +11,7 @@ import serve
 
 
 @pytest.fixture(scope="module")
-def setup(tmp_path_factory, onnx_models, background):
+def setup(tmp_path_factory, onnx_models, background, transport):
     root = tmp_path_factory.mktemp("models")
     onnx_models.f1(root / "f1" / "1" / "model.onnx")
     onnx_models.counting(root / "counting" / "1" / "model.onnx")
@@ -24,9 +24,9 @@ def setup(tmp_path_factory, onnx_models, background):
         ("scalar", TensorProto.FLOAT, ()),
     ):
         onnx_models.identity(root / name / "1" / "model.onnx", element, dims)
-    server = background(root, max_message_bytes=8 * 2**20)
+    server = background(root, max_message_bytes=8 * 2**20, **transport.settings)
     address = f"127.0.0.1:{server.port}"
-    with serve.Client(address, timeout=20) as client:
+    with serve.Client(address, timeout=20, **transport.client) as client:
         yield SimpleNamespace(client=client, address=address, server=server)
 
 

@@ -6,16 +6,29 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 from tritonclient import utils
+from tritonclient.grpc import InferenceServerClientPlugin
 
 
-@pytest.fixture(scope="module", params=["process", "thread"])
-def client(request, tmp_path_factory, onnx_models, spawn, background):
+class WithToken(InferenceServerClientPlugin):
+    """Sends the token with each call, as the client's own plugins do."""
+
+    def __call__(self, request):
+        request.headers["authorization"] = "Bearer a caller's token"
+
+
+@pytest.fixture(scope="module", params=["process", "thread", "TLS and a token"])
+def client(request, tmp_path_factory, onnx_models, spawn, background, secured):
     root = tmp_path_factory.mktemp("models")
     onnx_models.f1(root / "f1" / "1" / "model.onnx")
     onnx_models.identity(root / "text" / "1" / "model.onnx", 8, ("batch", 2))
     onnx_models.identity(root / "scalar" / "1" / "model.onnx", 1, ())
-    server = spawn(str(root)) if request.param == "process" else background(root)
-    with triton.InferenceServerClient(f"127.0.0.1:{server.port}") as opened:
+    is_secure = request.param == "TLS and a token"
+    settings = secured.settings if is_secure else {}
+    server = spawn(str(root)) if request.param == "process" else background(root, **settings)
+    tls = {"ssl": True, "root_certificates": str(secured.client["tls"].ca)} if is_secure else {}
+    with triton.InferenceServerClient(f"127.0.0.1:{server.port}", **tls) as opened:
+        if is_secure:
+            opened.register_plugin(WithToken())
         yield opened
 
 
