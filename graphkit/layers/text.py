@@ -120,7 +120,7 @@ class TextVectorization(StringLookup):
         """The tokens of each text, its row filled with empty strings.    (b,) or (b, 1) -> (b, t)"""
         x = inputs
         if callable(self.standardize):
-            x = apply(TextFunction(self.standardize, None), x)
+            x = apply(TextFunction(None, self.standardize), x)
         elif self.standardize is not None:
             x = apply(Standardize(*RULES[self.standardize]), x)
         last, rank = spec_of(x).dims[-1:], spec_of(x).rank
@@ -130,13 +130,13 @@ class TextVectorization(StringLookup):
             x = ops.squeeze(x, -1) if rank == 2 else x
             size = self._size() if length is None or self._widths else length
             split = callable(self.split)
-            x = apply(TextFunction(self.split, size) if split else SplitText(self.split, size), x)
+            x = apply(TextFunction(size, self.split) if split else SplitText(size, self.split), x)
         elif rank == 1 and (length is not None or self._widths or self.output_mode != "int"):
             x = ops.expand_dims(x, -1)
         if not self._widths:
             return x
-        x = apply(Ngrams((1,), self._size()), x) if self.split is None else x
-        return apply(Ngrams(self._widths, self._size() if length is None else length), x)
+        x = apply(Ngrams(self._size(), (1,)), x) if self.split is None else x
+        return apply(Ngrams(self._size() if length is None else length, self._widths), x)
 
     def _size(self) -> str:
         return new_size(f"{self.name}_tokens")

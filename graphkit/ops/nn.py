@@ -112,8 +112,8 @@ class Erf(Unary):
         return (g * (2.0 / math.sqrt(math.pi)) * exp(-(ins[0] * ins[0])),)
 
 
-class Softmax(Op):
-    """e^x / sum(e^x) along `axis`, shifted by the largest element.    d/dx = s (g - sum(g s))"""
+class AlongAxis(Op):
+    """x -> an array of its shape, each line along `axis` by itself."""
 
     axis: int
     overwrites = (0,)
@@ -124,6 +124,10 @@ class Softmax(Op):
 
     def by_rows(self, out: Array, *ins: Array) -> tuple[bool, ...] | None:
         return (True,) if self.axis > 0 else None
+
+
+class Softmax(AlongAxis):
+    """e^x / sum(e^x) along `axis`, shifted by the largest element.    d/dx = s (g - sum(g s))"""
 
     def forward(self, x: Array, out: Any = None) -> Any:
         result = np.subtract(x, x.max(axis=self.axis, keepdims=True, initial=-np.inf), out=out)
@@ -138,18 +142,8 @@ class Softmax(Op):
         b.node("Softmax", ins, outs, axis=self.axis)
 
 
-class LogSoftmax(Op):
+class LogSoftmax(AlongAxis):
     """x - log(sum(e^x)) along `axis`, shifted by the largest element.    d/dx = g - softmax(x) sum(g)"""
-
-    axis: int
-    overwrites = (0,)
-    effort = 8
-
-    def infer(self, x: Spec) -> Spec:
-        return x
-
-    def by_rows(self, out: Array, *ins: Array) -> tuple[bool, ...] | None:
-        return (True,) if self.axis > 0 else None
 
     def scratch(self, x: Spec) -> tuple[Spec, ...]:
         return (x,)

@@ -99,20 +99,26 @@ class Standardize(Op):
         shaped(b, row, ins[0], outs[0])
 
 
-class SplitText(Op):
-    """The words of each string, or its characters; shorter rows end with empty strings.    (b,) -> (b, t)
+class SizedByText(Op):
+    """An op of texts, the length of whose answer is the one it was given, or a name for the one the data gives."""
 
-    size: t, to which rows are cut, or the name of the free size that the longest row has.
-    """
-
-    by: str
-    size: int | str
+    size: int | str | None
     differentiable = False
     takes_text = True
 
     @property
     def data_sized(self) -> bool:  # type: ignore[override] # by its fields
         return isinstance(self.size, str)
+
+
+class SplitText(SizedByText):
+    """The words of each string, or its characters; shorter rows end with empty strings.    (b,) -> (b, t)
+
+    size: t, to which rows are cut, or the name of the free size that the longest row has.
+    """
+
+    size: int | str
+    by: str
 
     def infer(self, x: Spec) -> Spec:
         return x.with_dims((*_text(self, x, 1).dims, _size(self.size)))
@@ -140,20 +146,13 @@ class SplitText(Op):
             b.born(self.size, outs[0], 1)
 
 
-class TextFunction(Op):
+class TextFunction(SizedByText):
     """What a Python function makes of an array of strings: another of the same shape, or the tokens of each.
 
     size: None, or for tokens (b,) -> (b, t) as in `SplitText`.
     """
 
     function: Callable[[Array], Any]
-    size: int | str | None
-    differentiable = False
-    takes_text = True
-
-    @property
-    def data_sized(self) -> bool:  # type: ignore[override] # by its fields
-        return isinstance(self.size, str)
 
     def infer(self, x: Spec) -> Spec:
         return x if self.size is None else x.with_dims((*_text(self, x, 1).dims, _size(self.size)))
@@ -178,20 +177,14 @@ class TextFunction(Op):
         )
 
 
-class Ngrams(Op):
+class Ngrams(SizedByText):
     """Each run of so many tokens, joined by spaces, all of one width after those of another.    (b, t) -> (b, n)
 
     Empty strings are no tokens and stand behind; width 1 alone brings them there. size: n, as in `SplitText`.
     """
 
-    widths: tuple[int, ...]
     size: int | str
-    differentiable = False
-    takes_text = True
-
-    @property
-    def data_sized(self) -> bool:  # type: ignore[override] # by its fields
-        return isinstance(self.size, str)
+    widths: tuple[int, ...]
 
     def infer(self, x: Spec) -> Spec:
         return x.with_dims((_text(self, x, 2).dims[0], _size(self.size)))

@@ -111,7 +111,7 @@ class Plain(layers.Layer):
     """The words of each text, by the default rule."""
 
     def call(self, inputs: Any) -> Any:
-        return apply(SplitText("whitespace", 300), apply(Standardize(True, string.punctuation), inputs))
+        return apply(SplitText(300, "whitespace"), apply(Standardize(True, string.punctuation), inputs))
 
 
 def test_every_character(tmp_path: Path) -> None:
