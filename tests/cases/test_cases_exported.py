@@ -13,6 +13,7 @@ import pytest
 
 from graphkit import Input, Layer, Model, errors, layers, models, ops
 from graphkit.core.op import Op, apply
+from tests.cases.fixtures import f1, f2
 from tests.cases.serving import asked, served
 from tests.cases.test_cases_export import dims, names, opened
 
@@ -85,17 +86,8 @@ def test_case_61_shared_and_tied_weights_are_stored_once(tmp_path: Path) -> None
 # 64
 
 
-def sums() -> Model:
-    """F1"""
-    a, b = Input((3,), name="a"), Input((2,), name="b")
-    return Model([a, b], {"s": ops.sum(a, -1, keepdims=True), "d": a[:, :2] - b})
-
-
 def sequence() -> Model:
-    """F2"""
-    ids = Input((None,), name="ids")
-    look = layers.Embedding(10, 4, mask_zero=True, name="look")(ids)
-    return Model(ids, layers.Dense(1, name="score", bias_initializer="ones")(layers.LSTM(3, name="lstm")(look)))
+    return f2(bias_initializer="ones")
 
 
 def picture() -> Model:
@@ -109,7 +101,7 @@ def floats(*shape: int) -> Any:
 
 
 EMPTY: list[tuple[str, Any, dict[str, Any], dict[str, tuple[int, ...]]]] = [
-    ("F1", sums, {"a": floats(0, 3), "b": floats(0, 2)}, {"s": (0, 1), "d": (0, 2)}),
+    ("F1", f1, {"a": floats(0, 3), "b": floats(0, 2)}, {"s": (0, 1), "d": (0, 2)}),
     ("F2 rows", sequence, {"ids": np.zeros((0, 5), np.int64)}, {"score": (0, 1)}),
     ("F2 steps", sequence, {"ids": np.zeros((2, 0), np.int64)}, {"score": (2, 1)}),
     ("F2 both", sequence, {"ids": np.zeros((0, 0), np.int64)}, {"score": (0, 1)}),
@@ -142,7 +134,7 @@ def test_case_64_nothing_gives_nothing(name: str, make: Any, feeds: Any, shapes:
             np.testing.assert_array_equal(got["score"], [[1], [1]])
 
 
-@pytest.mark.parametrize("make", [sums, sequence, picture], ids=["F1", "F2", "CNN"])
+@pytest.mark.parametrize("make", [f1, sequence, picture], ids=["F1", "F2", "CNN"])
 def test_case_64_fit_on_no_rows_says_so(make: Any) -> None:
     model = make()
     model.compile("sgd", "mse")

@@ -16,21 +16,15 @@ import pytest
 from graphkit import Input, Layer, Model, errors, layers, ops
 from graphkit.ops.control import scan
 from graphkit.ops.nn import Tanh
+from tests.cases.fixtures import f2
 from tests.cases.serving import asked, served
+from tests.export.altered import drawn
 
 RNG = np.random.default_rng(107)
 
 
-def drawn(model: Model) -> Model:
-    """The model with weights of which none is 0."""
-    model.set_weights([RNG.uniform(0.1, 0.9, w.shape) for w in model.get_weights()])
-    return model
-
-
-def f2() -> Model:
-    ids = Input((None,), name="ids")
-    look = layers.Embedding(10, 4, mask_zero=True, name="look")(ids)
-    return drawn(Model(ids, layers.Dense(1, name="score")(layers.LSTM(3, name="lstm")(look))))
+def text() -> Model:
+    return drawn(f2())
 
 
 def picture() -> Model:
@@ -74,7 +68,7 @@ def predicted(model: Model, layer: str, x: Any) -> Any:
 
 IDS = [np.array([[1, 2, 0], [0, 3, 9]]), np.array([[0, 0, 0, 0, 0], [4, 0, 5, 0, 0], [7, 7, 7, 7, 7]])]
 PICTURES = [RNG.normal(size=(n, h, 11, 3)).astype(np.float32) for n, h in ((1, 7), (2, 13))]
-CHAINS = [(f2, x) for x in IDS] + [(picture, x) for x in PICTURES]
+CHAINS = [(text, x) for x in IDS] + [(picture, x) for x in PICTURES]
 
 
 @pytest.mark.parametrize(("make", "x"), CHAINS, ids=["F2", "F2 other", "picture", "picture other"])
@@ -286,7 +280,7 @@ class WithInner:
 
 
 def test_case_107_a_server_gives_inner_values_by_name(tmp_path: Path) -> None:
-    sequence, twice = f2(), nested()
+    sequence, twice = drawn(f2()), nested()
     models: Any = {
         "sequence": WithInner(sequence, ["look", "lstm"]), "twice": WithInner(twice, ["enc/h1", "enc/h1:1"]),
         "plain": sequence,

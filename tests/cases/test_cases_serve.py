@@ -17,6 +17,7 @@ from onnx import TensorProto, helper, save
 import serve
 from graphkit import Input, Model, layers, ops
 from serve.messages import INFERENCE, service_methods
+from tests.cases.fixtures import f1
 from tests.cases.serving import running
 
 A, B = np.array([[1, 2, 3]], np.float32), np.array([[1, 1]], np.float32)
@@ -58,11 +59,6 @@ class Stub:
 
 def row(name: str, array: np.ndarray, shape: Any = None) -> tuple[str, str, Any, bytes]:
     return name, "FP32", array.shape if shape is None else shape, array.tobytes()
-
-
-def f1() -> Model:
-    a, b = Input((3,), name="a"), Input((2,), name="b")
-    return Model([a, b], {"s": ops.sum(a, axis=1, keepdims=True), "d": a[:, :2] - b})
 
 
 def identity(path: Path, element: int, dims: Any) -> None:

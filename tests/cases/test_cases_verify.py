@@ -12,20 +12,14 @@ from typer.testing import CliRunner
 
 from graphkit import Input, Model, errors, layers, ops
 from graphkit.cli.main import app
+from tests.cases.fixtures import f1, f2
 from tests.export.altered import drawn, shift
 
 SIZES = [(1, 1), (3, 5)]
 
 
-def f1() -> Model:
-    a, b = Input((3,), name="a"), Input((2,), name="b")
-    return Model([a, b], {"s": ops.sum(a, axis=-1, keepdims=True), "d": a[:, :2] - b}, name="f1")
-
-
-def f2() -> Model:
-    ids = Input((None,), name="ids")
-    look = layers.Embedding(10, 4, mask_zero=True, name="look")(ids)
-    return drawn(Model(ids, layers.Dense(1, name="score")(layers.LSTM(3, name="lstm")(look)), name="f2"))
+def sequence() -> Model:
+    return drawn(f2())
 
 
 def bn() -> Model:
@@ -34,7 +28,7 @@ def bn() -> Model:
     return drawn(Model(x, layers.Dense(2, name="last")(y), name="bn"))
 
 
-@pytest.mark.parametrize(("build", "outputs"), [(f1, ["s", "d"]), (f2, ["score"]), (bn, ["last"])])
+@pytest.mark.parametrize(("build", "outputs"), [(f1, ["s", "d"]), (sequence, ["score"]), (bn, ["last"])])
 def test_case_71_one_call_reports_each_output(build: Any, outputs: list[str], tmp_path: Path) -> None:
     model, path = build(), tmp_path / "model.onnx"
     model.export(path)
@@ -51,8 +45,8 @@ def test_case_71_one_call_reports_each_output(build: Any, outputs: list[str], tm
 @pytest.mark.parametrize(
     ("build", "weight", "layer"),
     [
-        (f2, "lstm/bias", "lstm"),
-        (f2, "score/kernel", "score"),
+        (sequence, "lstm/bias", "lstm"),
+        (sequence, "score/kernel", "score"),
         (bn, "norm/gamma", "norm"),
         (bn, "first/kernel", "first"),
     ],
