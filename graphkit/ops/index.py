@@ -70,13 +70,35 @@ class Ranking(NamedTuple):
     counts: Array
 
 
-def ranking(indices: Array) -> Ranking:
-    """The places of each index, of one index in the order they stand."""
-    flat = indices.reshape(-1)
-    order = np.argsort(flat, kind="stable")
-    ranked = flat[order]
-    starts = np.flatnonzero(np.concatenate(([True], ranked[1:] != ranked[:-1])))
-    return Ranking(ranked[starts], order, starts, np.diff(starts, append=flat.size))
+def ranking_scratch(size: Size) -> Spec:
+    """What `ranking` of so many indices works in."""
+    return Spec((4, size), np.dtype(np.int64))
+
+
+def ranking(indices: Array, scratch: Array) -> Ranking:
+    """The places of each index, of one index in the order they stand; scratch: as `ranking_scratch` says.
+
+    Index and place are one number each, so that sorting takes no second array, and needs not be stable.
+    """
+    ranked, order, rows, counts = scratch
+    np.copyto(ranked, indices.reshape(-1))
+    order.fill(1)
+    np.cumsum(order, out=order)
+    order -= 1
+    bits = order.size.bit_length()
+    np.left_shift(ranked, bits, out=ranked)
+    np.bitwise_or(ranked, order, out=ranked)
+    ranked.sort()
+    np.bitwise_and(ranked, (1 << bits) - 1, out=order)
+    np.right_shift(ranked, bits, out=ranked)
+    first = np.ones(order.size, np.bool_)
+    np.not_equal(ranked[1:], ranked[:-1], out=first[1:])
+    starts = np.flatnonzero(first)
+    rows, counts = rows[: starts.size], counts[: starts.size]
+    np.take(ranked, starts, out=rows, mode="clip")
+    np.subtract(starts[1:], starts[:-1], out=counts[:-1])
+    counts[-1] = order.size - starts[-1]
+    return Ranking(rows, order, starts, counts)
 
 
 def add_up(slices: Array, found: Ranking, out: Array, scratch: Array) -> None:
@@ -117,7 +139,7 @@ class AddRows(Op):
     def scratch(self, g: Spec, indices: Spec) -> tuple[Spec, ...]:
         rest = g.dims[: self.axis] + g.dims[self.axis + indices.rank :]
         rows = g.with_dims((indices.size, *rest))
-        return (rows, rows)
+        return (rows, rows, ranking_scratch(indices.size))
 
     def forward(self, g: Array, indices: Array, out: Any = None, scratch: Any = None) -> Any:
         before, after = g.shape[: self.axis], g.shape[self.axis + indices.ndim :]
@@ -126,7 +148,7 @@ class AddRows(Op):
         out[...] = 0
         if indices.size == 0 or g.size == 0:
             return np.asarray(out)
-        found = ranking(indices)
+        found = ranking(indices, scratch[2])
         slices = np.moveaxis(g.reshape((*before, indices.size, *after)), self.axis, 0)
         sums = scratch[0][: len(found.rows)]
         add_up(slices, found, sums, scratch[1])

@@ -21,7 +21,7 @@ from graphkit.core.op import spec_of
 from graphkit.core.pieces import WORTH, in_order, ranges
 from graphkit.graph.graph import Graph
 from graphkit.ops import elementwise as e
-from graphkit.ops.index import AddRows, add_up, ranking
+from graphkit.ops.index import AddRows, add_up, ranking, ranking_scratch
 from graphkit.runtime.arena import Kept
 from graphkit.runtime.schedule import Group, Step, group
 from graphkit.runtime.threads import together
@@ -190,6 +190,8 @@ class BoundUpdate:
         self.given = [arrays[id(s.node.inputs[0])] for s in update.sums]
         self.slices = [kept.empty(a.shape, a.dtype) if not a.flags.c_contiguous else a for a in self.given]
         self.width = math.prod(self.row)
+        ranks = ranking_scratch(self.indices.size)
+        self._ranks = kept.empty(ranks.numbers, ranks.dtype)
         self.scratch = [kept.empty((self.indices.size, *self.row), spec.dtype) for _ in update.sums]
         self.made = {id(s.node.outputs[0]): self._rows(s.specs[0].dtype) for s in (*update.sums, *update.steps)}
         self.tables = _tables(update, arrays, self.made)
@@ -205,7 +207,7 @@ class BoundUpdate:
         return [self._rows(s.dtype) for s in step.op.scratch(*(spec_of(self.values[id(x)]) for x in step.node.inputs))]
 
     def __call__(self) -> None:
-        found = ranking(self.indices)
+        found = ranking(self.indices, self._ranks)
         count = len(found.rows)
         for given, slices in zip(self.given, self.slices, strict=True):
             if slices is not given:
