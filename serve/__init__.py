@@ -9,12 +9,14 @@ Files, each importing only from those above it:
     errors        one tree for both ends of the wire
     datatypes     one row for each datatype
     messages      message classes from descriptors.binpb
+    wire          long fields of bytes beside a message
     signatures    named tensors with datatypes and dimensions
     shapes        shapes of a request against the declared ones; zero rows
     tensors       contents: bytes and typed fields to arrays and back
     arrays        what a caller hands to the client
     status        our codes and gRPC's
     tls           certificates, of either end
+    exchange      what a client says, and makes of the answers
     client        Client
     async_client  AsyncClient
     requests      a request to arrays, every check
@@ -26,7 +28,7 @@ Files, each importing only from those above it:
     staging       a version's files, copied and proven
     packing       weights that signatures share
     trial         a version in a process of its own
-    processors    how many processors and bytes may be used
+    processors    how many processors, bytes and connections may be used
     model_config  what a config.pbtxt says
     loading       a version folder to sessions
     folders       where models lie
@@ -50,7 +52,7 @@ Files, each importing only from those above it:
 """
 
 from serve.async_client import AsyncClient
-from serve.client import Client, ModelMetadata, TensorMetadata
+from serve.client import Client
 from serve.errors import (
     CancelledError,
     ClientInputError,
@@ -68,6 +70,7 @@ from serve.errors import (
     UnavailableError,
     UnimplementedError,
 )
+from serve.exchange import ModelMetadata, TensorMetadata
 from serve.tls import ClientTls
 
 __all__ = [

@@ -43,7 +43,9 @@ def wire_array(name: str, value: Any, datatype: Datatype) -> Array:
     if array.size == 0 and isinstance(value, list | tuple):
         return array.astype(datatype.numpy)
     if not _is_number(array) or datatype.name == "BOOL":
-        raise ClientInputError(f"input '{name}': expected {datatype.name}, got {array.dtype}; convert it first")
+        raise ClientInputError(
+            f"input '{name}': expected {datatype.name}, got {array.dtype}; convert it first, with np.asarray"
+        )
     return _cast(name, value, array, datatype)
 
 
@@ -52,7 +54,7 @@ def _as_array(name: str, value: Any) -> Array:
         return np.asarray(value)
     except ValueError as error:
         raise ClientInputError(
-            f"input '{name}': the nested lists are of unequal lengths; make them a full array"
+            f"input '{name}': the nested lists are of unequal lengths; make them a full array, with np.pad"
         ) from error
 
 
@@ -78,7 +80,7 @@ def _cast(name: str, value: Any, array: Array, datatype: Datatype) -> Array:
         raise ClientInputError(
             f"input '{name}': {array[tuple(position)]!s} at {position} ({array.dtype}) cannot be "
             f"held exactly by {datatype.name}, which the model declares; nothing is rounded or "
-            "cut without being asked: cast the array yourself if that is meant"
+            "cut without being asked: cast the array yourself, with np.asarray(..., np.float32), if that is meant"
         )
     return cast
 

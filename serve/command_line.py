@@ -2,14 +2,13 @@
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 import os
 import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import inf
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import typer
 
 from serve.dataplane import DataPlane
 from serve.device import find_device
+from serve.dispatch import InFlight
 from serve.errors import ServeError, StartError
 from serve.folders import Sources
 from serve.grpc_server import GrpcServer, ServerSettings, address_of
@@ -25,12 +25,15 @@ from serve.logs import start_log
 from serve.metrics import Metrics, MetricsPort
 from serve.model_config import parse_policy
 from serve.options import (
+    BytesInFlight,
     ConnectionAge,
     ConnectionGrace,
+    Connections,
     Control,
     DrainDelay,
     DrainSeconds,
     FlatModels,
+    Handshake,
     HardLinks,
     Host,
     Insecure,
@@ -49,6 +52,7 @@ from serve.options import (
     ReadyWhen,
     Reflects,
     RepositoryFolder,
+    RequestsInFlight,
     SettleSeconds,
     StagingFolder,
     Threads,
@@ -60,14 +64,16 @@ from serve.options import (
     TrialSeconds,
     VersionLabels,
     VersionPolicy,
+    WithInput,
     Workers,
 )
-from serve.processors import usable_processors
+from serve.processors import usable_connections, usable_processors
 from serve.repository import Mode, Options, Repository
 from serve.session import SessionSettings
-from serve.tls import ServerTls
+from serve.tls import ServerTls, is_loopback
 
 BALANCER_SECONDS = 5.0
+_INPUT = 0
 
 _log = logging.getLogger("serve")
 
@@ -101,9 +107,14 @@ def serve(
     log_requests: LogRequests = False,
     connection_age_seconds: ConnectionAge = None,
     connection_grace_seconds: ConnectionGrace = None,
+    max_connections: Connections = None,
+    handshake_seconds: Handshake = 20.0,
     max_message_bytes: MessageBytes = 64 * 1024 * 1024,
+    max_bytes_in_flight: BytesInFlight = 2**30,
+    max_requests_in_flight: RequestsInFlight = 10_000,
     drain_seconds: DrainSeconds = 30.0,
     drain_delay_seconds: DrainDelay = None,
+    stop_with_input: WithInput = False,
     workers: Workers = None,
     threads: Threads = None,
     ready_when: ReadyWhen = Readiness.ALL,
@@ -130,12 +141,15 @@ def serve(
             drain_delay=_drain_delay(host, drain_delay_seconds),
             drain_seconds=drain_seconds,
             workers=workers or processors,
-            reflection=_is_loopback(host) or tokens is not None if reflection is None else reflection,
+            reflection=is_loopback(host) or tokens is not None if reflection is None else reflection,
             tls=_tls(tls_certificate, tls_key, tls_client_ca),
             tokens=tokens,
             open_admin=open_admin,
             connection_age=connection_age_seconds or inf,
             connection_grace=connection_grace_seconds or inf,
+            connections=max_connections or usable_connections(),
+            handshake_seconds=handshake_seconds,
+            in_flight=InFlight(max_requests_in_flight, max_bytes_in_flight),
         )
         _check_environment()
         _check_address(settings, insecure)
@@ -153,7 +167,8 @@ def serve(
         if not inside.device.is_cpu:
             _log.info("models run on %s", inside.device)
         port_of_metrics = None if metrics_port is None else MetricsPort(metrics_port)
-        asyncio.run(_serve(DataPlane(models, ready_when.value), settings, poll_seconds, port_of_metrics))
+        plane = DataPlane(models, ready_when.value)
+        asyncio.run(_serve(plane, settings, poll_seconds, port_of_metrics, stop_with_input))
     except ServeError as error:
         print(f"serve: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
@@ -168,7 +183,9 @@ def _sources(repository: Path | None, flat: list[str]) -> Sources:
     return Sources(repository, folders)
 
 
-async def _serve(plane: DataPlane, settings: ServerSettings, poll_seconds: float, metrics: MetricsPort | None) -> None:
+async def _serve(
+    plane: DataPlane, settings: ServerSettings, poll_seconds: float, metrics: MetricsPort | None, with_input: bool
+) -> None:
     stopping = asyncio.Event()
 
     def on_signal(number: int) -> None:
@@ -179,6 +196,8 @@ async def _serve(plane: DataPlane, settings: ServerSettings, poll_seconds: float
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
+    if with_input:
+        _at_end_of_input(loop, stopping.set)
     server = GrpcServer(plane, settings)
     address = address_of(settings.host, await server.start())
     if metrics is not None:
@@ -198,6 +217,20 @@ async def _serve(plane: DataPlane, settings: ServerSettings, poll_seconds: float
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)  # a run that cannot be interrupted holds its thread; nobody waits for it
+
+
+def _at_end_of_input(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> None:
+    """Call `stop` once the standard input has ended; StartError where that cannot be waited for."""
+
+    def look() -> None:
+        if not os.read(_INPUT, 4096):
+            loop.remove_reader(_INPUT)
+            stop()
+
+    try:
+        loop.add_reader(_INPUT, look)
+    except OSError as error:
+        raise StartError("--stop-with-input needs a pipe or a terminal as the standard input") from error
 
 
 async def _change(models: Repository, address: str, seconds: float) -> None:
@@ -249,14 +282,7 @@ def _tell_unavailable(models: Repository) -> None:
 def _drain_delay(host: str, given: float | None) -> float:
     if given is not None:
         return given
-    return 0.0 if _is_loopback(host) else BALANCER_SECONDS
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return 0.0 if is_loopback(host) else BALANCER_SECONDS
 
 
 def _check_environment() -> None:
@@ -277,7 +303,7 @@ def _check_address(settings: ServerSettings, insecure: bool) -> None:
     """Raise StartError where the address is unsafe or cannot be had, before models are loaded."""
     host, port, tls = settings.host, settings.port, settings.tls
     knows_callers = settings.tokens is not None or (tls is not None and tls.client_ca is not None)
-    if not _is_loopback(host) and not insecure and (tls is None or not knows_callers):
+    if not is_loopback(host) and not insecure and (tls is None or not knows_callers):
         missing = "no TLS (--tls-certificate, --tls-key)" if tls is None else "neither --tokens nor --tls-client-ca"
         raise StartError(
             f"{host} can be reached from other machines, and there is {missing}; listen on "

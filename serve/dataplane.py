@@ -4,7 +4,7 @@ Nothing here knows gRPC. Errors are those of `serve.errors`; a transport maps th
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from math import inf
 from typing import Any
@@ -37,7 +37,8 @@ from serve.repository import Repository, Version
 from serve.requests import check_parameters
 from serve.session import Session
 from serve.signatures import Signature, TensorSpec
-from serve.statistics import Snapshot, Statistics
+from serve.statistics import Snapshot, Statistics, Tally
+from serve.versions import UNLOADED
 
 PLATFORM = "onnxruntime_onnx"
 BACKEND = "onnxruntime"
@@ -53,8 +54,8 @@ _NOT_OFFERED = {
 class DataPlane:
     """Answers requests about the models of one repository.
 
-    `ready_when` is "all" (every model has a version that answers, and there is a model), "any"
-    (at least one has) or "started" (always, also with no model at all).
+    `ready_when` is "all" (every model has a version that answers, but those that were unloaded, and there
+    is a model), "any" (at least one has) or "started" (always, also with no model at all).
     """
 
     def __init__(self, repository: Repository, ready_when: str = "all", limits: Limits | None = None) -> None:
@@ -64,6 +65,8 @@ class DataPlane:
         self._limits = limits or Limits()
         self._lanes: WeakKeyDictionary[Session, Lane] = WeakKeyDictionary()
         self._statistics: dict[tuple[str, int, str], Statistics] = {}
+        self.tally = Tally()
+        repository.on_change(self._forget)
         self._accepting = True
         self.is_serving = True
 
@@ -82,22 +85,28 @@ class DataPlane:
             return False
         if self._ready_when == "started":
             return True
-        states = [bool(model.ready) for model in self.repository]
+        states = [bool(model.ready) for model in self.repository if model.reason != UNLOADED]
         return any(states) if self._ready_when == "any" else bool(states) and all(states)
 
-    def inference(self, request: Any, seconds: float = inf) -> Inference:
+    def inference(self, request: Any, seconds: float = inf, raws: Sequence[memoryview] = ()) -> Inference:
         """Check a ModelInferRequest and return the work it asks for; `seconds` are left to its caller.
+
+        `raws` are its raw_input_contents where they came beside it.
 
         Raises InvalidArgumentError, NotFoundError or UnavailableError with one sentence.
         """
-        if not self._accepting:
-            raise UnavailableError("the server is stopping and accepts no new requests")
-        check_parameters(request)
-        named = request.parameters["signature_name"].string_param if "signature_name" in request.parameters else ""
-        found, session = self._find(request.model_name, request.model_version, named)
-        lane = self.lane(found, session)
         try:
-            return Inference(request, found, session, lane, seconds)
+            if not self._accepting:
+                raise UnavailableError("the server is stopping and accepts no new requests")
+            check_parameters(request)
+            named = request.parameters["signature_name"].string_param if "signature_name" in request.parameters else ""
+            found, session = self._find(request.model_name, request.model_version, named)
+            lane = self.lane(found, session)
+        except ServerError as error:
+            self.tally.end(error.code)
+            raise
+        try:
+            return Inference(request, found, session, lane, seconds, raws)
         except ServerError as error:
             lane.statistics.failed(error.code, 0)
             raise
@@ -107,7 +116,7 @@ class DataPlane:
         lane = self._lanes.get(session)
         if lane is None:
             place = (found.model, found.number, session.signature.name)
-            counts = self._statistics.setdefault(place, Statistics())
+            counts = self._statistics.setdefault(place, Statistics(self.tally))
             config = self.repository.model(found.model).config
             most, limits = config.message.max_batch_size, config.limits(self._limits)
             lane = self._lanes.setdefault(session, Lane(counts, limits, session.batching_refused, most))
@@ -240,8 +249,15 @@ class DataPlane:
         )
 
     def counts(self) -> dict[tuple[str, int, str], Snapshot]:
-        """Return the counts of every signature that was ever asked, by model, version and signature."""
+        """Return the counts of every signature that was asked, by model, version and signature."""
         return {place: counts.snapshot() for place, counts in list(self._statistics.items())}
+
+    def _forget(self) -> None:
+        """Drop the counts of versions that are gone, or new ones every minute would fill the memory."""
+        known = {(model.name, number) for model in self.repository for number in model.versions}
+        for place in list(self._statistics):
+            if place[:2] not in known:
+                self._statistics.pop(place, None)
 
     def lanes(self) -> Iterator[tuple[Version, Lane]]:
         """Give the lane of every signature that is ready."""

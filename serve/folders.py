@@ -111,7 +111,10 @@ class Sources:
         if self._folder is None:
             return {}
         if not self._folder.is_dir():
-            raise StartError(f"the model repository does not exist or is no folder: {self._folder}")
+            raise StartError(
+                f"the model repository does not exist or is no folder: {self._folder}; give another, "
+                "or --model NAME=DIR for one folder"
+            )
         try:
             paths = sorted(self._folder.iterdir())
         except OSError as error:

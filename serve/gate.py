@@ -1,7 +1,7 @@
 """The door of the server: which handler a call goes to, if its caller may make it."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, TypeAlias
 
 import grpc
@@ -36,14 +36,39 @@ class Gate(grpc.GenericRpcHandler):
         found = self._handlers.get(details.method)
         if found is None:
             return None
-        self.started[found[0]] += 1
+        name, handler = found
+        self.started[name] += 1
+
+        def check() -> None:
+            try:
+                CALLER.set(self._access.caller(details.method, details.invocation_metadata))
+            except ServerError as error:
+                self.refused[error.code.value] += 1
+                call_log(name, error.code.value)
+                raise
+
         try:
-            CALLER.set(self._access.caller(details.method, details.invocation_metadata))
+            check()
         except ServerError as error:
-            self.refused[error.code.value] += 1
-            call_log(found[0], error.code.value)
             return _refusing(error)
-        return found[1]
+        return _asking(handler, check) if handler.request_streaming and self._access.has_tokens else handler
+
+
+def _asking(handler: Handler, check: Callable[[], None]) -> Handler:
+    """The handler of a stream, with a check before each of its requests: a token may be gone by then."""
+    behind: Any = handler.stream_stream  # declared for the threaded server alone
+
+    async def stream(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+        async def allowed() -> AsyncIterator[bytes]:
+            async for data in requests:
+                check()
+                yield data
+
+        async for answer in behind(allowed(), context):
+            yield answer
+
+    asking: Handler = grpc.stream_stream_rpc_method_handler(stream)
+    return asking
 
 
 def _refusing(error: ServerError) -> Handler:

@@ -9,7 +9,7 @@ import asyncio
 import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -19,7 +19,7 @@ import grpc
 import grpc.aio
 
 from serve.dataplane import DataPlane
-from serve.dispatch import Dispatcher, parse
+from serve.dispatch import Dispatcher, InFlight, parse
 from serve.errors import ServerError, StartError
 from serve.gate import Gate, Handler
 from serve.health import Health
@@ -39,11 +39,16 @@ Call = Callable[[bytes, Context], Awaitable[bytes]]
 SLOW = {"RepositoryModelLoad", "RepositoryModelUnload"}
 #: Metadata of a stream whose caller wants it to end with the status of the first error.
 ENDS_AT_ERROR = ("triton_grpc_error", "true")
+#: Sentences are cut to this many bytes: escaped, each takes up to three, and peers accept 8,192 of metadata.
+LONGEST_SENTENCE = 2000
 
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """Where to listen and how to stop; times in seconds, `workers` are threads that run models."""
+    """Where to listen, how much to take, how to stop; times in seconds, `workers` are threads that run models.
+
+    0 connections are any number; `handshake_seconds` are for one to become usable.
+    """
 
     host: str = "127.0.0.1"
     port: int = 0
@@ -57,6 +62,9 @@ class ServerSettings:
     open_admin: bool = False
     connection_age: float = inf
     connection_grace: float = inf
+    connections: int = 0
+    handshake_seconds: float = 20.0
+    in_flight: InFlight = field(default_factory=InFlight)
 
 
 class GrpcServer:
@@ -66,7 +74,7 @@ class GrpcServer:
         self._plane = plane
         self._settings = settings
         self._health = Health(plane)
-        self._dispatcher = Dispatcher(plane, settings.workers)
+        self._dispatcher = Dispatcher(plane, settings.workers, settings.in_flight)
         self._server = grpc.aio.server(options=_options(settings))
         handlers = {INFERENCE: self._inference_handlers(), HEALTH: self._health_handlers()}
         if settings.reflection:
@@ -108,6 +116,7 @@ class GrpcServer:
         self._health.close()
         ends = time.monotonic() + self._settings.drain_seconds
         await self._dispatcher.drained(self._settings.drain_seconds)  # new ones are told UNAVAILABLE; gRPC only cancels
+        self._dispatcher.end_streams()
         await self._server.stop(max(0.0, ends - time.monotonic()))
         return await self._dispatcher.close()
 
@@ -177,6 +186,8 @@ def _options(settings: ServerSettings) -> list[tuple[str, int]]:
     ages["grpc.max_connection_age_grace_ms"] = settings.connection_grace
     return [
         *((name, round(seconds * 1000)) for name, seconds in ages.items() if seconds < inf),
+        *([("grpc.max_allowed_incoming_connections", settings.connections)] if settings.connections else []),
+        ("grpc.server_handshake_timeout_ms", round(settings.handshake_seconds * 1000)),
         ("grpc.so_reuseport", 0),
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", -1),
@@ -189,11 +200,11 @@ def _reflection_handlers(name: str) -> dict[str, Handler]:
     method = service_methods(name)["ServerReflectionInfo"]
 
     async def reflection(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
-        async for data in requests:
-            try:
+        try:
+            async for data in requests:
                 yield _serialized(reflect(parse(method, data), method.response()))
-            except ServerError as error:
-                await _abort(context, error)
+        except ServerError as error:
+            await _abort(context, error)
 
     return {method.name: grpc.stream_stream_rpc_method_handler(reflection)}
 
@@ -220,6 +231,11 @@ def _seconds_left(context: Context) -> float:
     return inf if left is None else float(left)
 
 
+def _cut(sentence: str) -> str:
+    told = sentence.encode(errors="backslashreplace")
+    return sentence if len(told) <= LONGEST_SENTENCE else told[:LONGEST_SENTENCE].decode(errors="ignore") + "..."
+
+
 def _serialized(message: Any) -> bytes:
     data: bytes = message.SerializeToString()
     return data
@@ -229,4 +245,7 @@ async def _abort(context: Context, error: ServerError) -> NoReturn:
     trailer: tuple[tuple[str, str], ...] = ()
     if error.retry_milliseconds is not None:
         trailer = (("grpc-retry-pushback-ms", str(error.retry_milliseconds)),)
-    await context.abort(TO_GRPC[error.code], error.message, trailer)
+    try:
+        await context.abort(TO_GRPC[error.code], _cut(error.message), trailer)
+    except grpc.aio.InternalError:  # the caller went away at this moment, which gRPC would log as a fault of ours
+        raise asyncio.CancelledError from None

@@ -20,9 +20,12 @@ from serve.requests import Decoded, decode
 from serve.session import Session, Stop
 from serve.signatures import TensorSpec
 from serve.statistics import Spans, Statistics
-from serve.tensors import Array, encode_raw
+from serve.tensors import Array, raw_view
+from serve.wire import joined
 
 Outcome = bytes | ServerError
+#: The number of the field raw_output_contents.
+RAW_OUTPUTS = ModelInferResponse.RAW_OUTPUT_CONTENTS_FIELD_NUMBER
 
 _log = logging.getLogger("serve")
 
@@ -124,13 +127,15 @@ class Inference:
         "waiter",
     )  # fmt: skip
 
-    def __init__(self, request: Any, found: Any, session: Session, lane: Lane, seconds: float = inf) -> None:
-        """Check the request; `seconds` are those left to its caller.
+    def __init__(
+        self, request: Any, found: Any, session: Session, lane: Lane, seconds: float, raws: Sequence[memoryview]
+    ) -> None:
+        """Check the request; `seconds` are those left to its caller, `raws` as `decode` takes them.
 
         Raises InvalidArgumentError with one sentence.
         """
         self.received = time.perf_counter_ns()
-        decoded: Decoded = decode(request, session.signature)
+        decoded: Decoded = decode(request, session.signature, raws)
         self.session, self.lane = session, lane
         self.arrays, self.outputs, self._answer = decoded.arrays, decoded.outputs, decoded.answer
         self._found, self._id = found, request.id
@@ -181,6 +186,8 @@ class Inference:
             outcome = CancelledError("the caller withdrew the request")
         except ServerError as error:
             outcome = error
+        except Exception:  # whatever it is, the caller gets an answer
+            outcome = unexpected()
         self.settle(outcome)
         return True
 
@@ -226,9 +233,8 @@ class Inference:
         response.parameters["signature_name"].string_param = self.session.signature.name
         for spec, array in zip(self.outputs, arrays, strict=True):
             response.outputs.add(name=spec.name, datatype=spec.datatype.name, shape=array.shape)
-            response.raw_output_contents.append(encode_raw(spec.datatype, array))
-        data: bytes = response.SerializeToString()
-        return data
+        raws = (raw_view(spec.datatype, array) for spec, array in zip(self.outputs, arrays, strict=True))
+        return joined(response.SerializeToString(), RAW_OUTPUTS, raws)
 
 
 def _queue_seconds(parameters: Any) -> float:

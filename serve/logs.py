@@ -15,6 +15,8 @@ CALLER: ContextVar[str] = ContextVar("caller", default="")
 #: Callers' words are cut to this many characters.
 LONGEST = 200
 
+_ESCAPES = {code: ascii(chr(code))[1:-1] for code in (*range(32), *range(127, 160), 0x2028, 0x2029)}
+
 _requests = logging.getLogger("serve.requests")
 
 
@@ -36,12 +38,16 @@ class JsonLines(logging.Formatter):
 
 
 class TextLines(logging.Formatter):
-    """LEVEL logger: message, then fields as JSON."""
+    """LEVEL logger: message without control characters, then fields as JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line; an exception takes several."""
         fields = _fields(record)
         return super().format(record) + (f" {json.dumps(fields)}" if fields else "")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
+        """Return the line without fields and exception."""
+        return super().formatMessage(record).translate(_ESCAPES)
 
 
 def start_log(as_json: bool, requests: bool) -> None:

@@ -64,7 +64,11 @@ class Metrics:
         yield self._lanes("nv_inference_pending_request_count", "Requests in the queue", lambda lane: len(lane.batcher))
 
     def _ours(self) -> Iterator[str]:
-        plane, gate = self._plane, self._gate
+        plane, gate, tally = self._plane, self._gate, self._plane.tally
+        yield _family("graphkit_requests_accepted_total", "counter", "Inference requests", [({}, tally.accepted)])
+        yield _family("graphkit_requests_open", "gauge", "Those without an outcome", [({}, tally.open)])
+        ended = (({"status": status}, number) for status, number in tally.ended().items())
+        yield _family("graphkit_requests_ended_total", "counter", "The others, by outcome", ended)
         yield self._lanes("graphkit_batches_running", "Batches on a worker", lambda lane: lane.batcher.running)
         signatures = [
             ({**_place(model, number), "signature": name}, counts)

@@ -62,7 +62,10 @@ ALL = Policy(None)
 def parse_policy(text: str) -> Policy:
     """Read `latest:2`, `all` or `specific:1,3`; StartError for anything else."""
     if not _POLICY.fullmatch(text):
-        raise StartError(f"a version policy is latest:NUMBER, all or specific:N,N, got {text!r}")
+        raise StartError(
+            f"a version policy is latest:NUMBER, all or specific:N,N, got {text!r}; for example "
+            "--version-policy latest:2"
+        )
     kind, _, rest = text.partition(":")
     if kind == "latest":
         return Policy(int(rest))

@@ -70,12 +70,21 @@ MetricsOn = Annotated[
 LogAs = Annotated[LogFormat, typer.Option("--log-format", help="Lines on the standard error stream.")]
 LogRequests = Annotated[bool, typer.Option("--log-requests", help="A line for each request, without its tensors.")]
 MessageBytes = Annotated[int, typer.Option(min=1, max=_LARGEST, help="Largest request, also after inflating.")]
+RequestsInFlight = Annotated[int, typer.Option(min=1, help="Most requests under way at once, of all models.")]
+BytesInFlight = Annotated[int, typer.Option(min=1, help="Most bytes of them; one request alone may have more.")]
+Connections = Annotated[
+    int | None, typer.Option(min=1, help="Most at once [default: four fifths of the files that we may have open].")
+]
+Handshake = Annotated[float, typer.Option(min=0.01, help="Time for a new connection to become usable.")]
 DrainSeconds = Annotated[float, typer.Option(min=0, help="Time for accepted requests to finish when stopping.")]
 DrainDelay = Annotated[
     float | None,
     typer.Option(
         min=0, help="Time to go on accepting after saying NOT_SERVING, for balancers [default: 0 on loopback, else 5]."
     ),
+]
+WithInput = Annotated[
+    bool, typer.Option("--stop-with-input", help="Stop when the standard input ends, as it does with whoever holds it.")
 ]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Threads that run models [default: the processors we may use].")

@@ -92,11 +92,16 @@ class Pool:
                     self._condition.wait(None if until == inf else max(0.0, until - time.monotonic()))
                     batcher, batch, late = self._turns.take(time.monotonic())
                 self._running[me] = batch
-            for inference in late:
-                inference.settle(DeadlineExceededError("the time allowed was over before the model could run"))
+            _end(late)
             if batch:
                 batch[0].lane.run(batch)
             if batcher is not None:
                 with self._condition:
                     batcher.finished()
             self._deliver([*late, *batch])
+
+
+def _end(late: list[Inference]) -> None:
+    """Settle what is late; in a function, or an idle thread would keep the last one and with it an unloaded model."""
+    for inference in late:
+        inference.settle(DeadlineExceededError("the time allowed was over before the model could run"))

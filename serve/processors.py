@@ -1,13 +1,15 @@
-"""How many processors and how much memory this process may really use."""
+"""How many processors, how much memory and how many connections this process may really use."""
 
 import ctypes
 import os
+import resource
 from pathlib import Path
 
 _CGROUP_2 = Path("/sys/fs/cgroup/cpu.max")
 _CGROUP_1 = Path("/sys/fs/cgroup/cpu")
 _CGROUP_MEMORY = Path("/sys/fs/cgroup")
 _MEMINFO = Path("/proc/meminfo")
+_MOST_CONNECTIONS = 2**31 - 1
 
 
 def usable_processors() -> int:
@@ -28,6 +30,12 @@ def usable_memory() -> int:
         return min(free, limit - int((_CGROUP_MEMORY / "memory.current").read_text()))
     except (OSError, ValueError):  # not in such a container, or "max"
         return free
+
+
+def usable_connections() -> int:
+    """Return four fifths of the files that we may have open: the rest is for models and logs."""
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return _MOST_CONNECTIONS if files == resource.RLIM_INFINITY else max(1, min(files * 4 // 5, _MOST_CONNECTIONS))
 
 
 def give_back_memory() -> None:

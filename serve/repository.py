@@ -7,9 +7,11 @@ Look-ups read a table that is replaced as a whole, so they need no lock; changes
 for each other.
 """
 
+import contextlib
 import enum
 import logging
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -23,13 +25,15 @@ from serve.model_config import MODEL_FILE, ModelSettings, Policy, read_config
 from serve.processors import give_back_memory
 from serve.session import Session, SessionSettings
 from serve.signatures import quoted
-from serve.versions import Model, State, Version
+from serve.versions import UNLOADED, Model, State, Version
 
 __all__ = ["MODEL_FILE", "Mode", "Model", "Repository", "State", "Version", "load"]
 
 _LOADERS = 4
 #: How long an unload waits for requests that are being answered, before it leaves them to themselves.
 UNLOAD_SECONDS = 30.0
+#: A load that lasts longer is told of while it lasts.
+LONG_LOAD = 5.0
 
 _log = logging.getLogger("serve")
 
@@ -62,6 +66,8 @@ class Repository:
         self.options = options or Options()
         self._models: dict[str, Model] = {}
         self._leaving: dict[tuple[str, int], list[weakref.ref[Version]]] = {}
+        self._awaited: weakref.WeakSet[threading.Event] = weakref.WeakSet()
+        self._closed = False
         self._table = threading.Lock()
         self._locks: dict[str, threading.Lock] = {}
         self._tell: list[Callable[[], None]] = []
@@ -85,7 +91,8 @@ class Repository:
             raise UnavailableError(f"Server not ready: it is loading its models, maybe {name!r} among them")
         if model is None:
             raise NotFoundError(
-                f"Request for unknown model: {name!r} is not found; the models are {quoted(self._models)}"
+                f"Request for unknown model: {name!r} is not found; the models are {quoted(self._models)}; "
+                "RepositoryIndex tells their state"
             )
         return model
 
@@ -128,8 +135,7 @@ class Repository:
             sources = {name: source for name, source in sources.items() if name in self.options.chosen}
         with ThreadPoolExecutor(_LOADERS) as pool:
             list(pool.map(self._refresh, sources.values()))
-        if self.options.mode is Mode.NONE:
-            self._loader.rest()
+        self._loader.rest(0 if self.options.mode is Mode.NONE else 1)
         self.has_started = True
         self._changed()
 
@@ -156,7 +162,7 @@ class Repository:
         if name not in self._models and self._sources.find(name) is None:
             raise NotFoundError(f"failed to unload '{name}': it is not known")
         with self._lock(name):
-            gone = self._publish(Model(name, reason="unloaded"))
+            gone = self._publish(Model(name, reason=UNLOADED))
         for event in gone:
             event.wait(seconds)
         give_back_memory()
@@ -183,8 +189,13 @@ class Repository:
                 self._settling[name] = seen, -1.0
 
     def close(self) -> None:
-        """End what tries model files; loads under way fail."""
+        """End what tries model files, so loads under way fail, and what waits for requests to be finished."""
         self._loader.close()
+        with self._table:
+            self._closed = True
+            awaited = list(self._awaited)
+        for event in awaited:
+            event.set()
 
     def _check_explicit(self, name: str) -> None:
         self._sources.check_name(name)
@@ -237,7 +248,8 @@ class Repository:
         if before is None or not before.sessions:
             self._publish_version(name, Version(name, number, {}, "", State.LOADING))
         try:
-            sessions = self._loader.load(found.folder, config)
+            with _told_where_long(name, number):
+                sessions = self._loader.load(found.folder, config)
         except LoadError as error:
             if before is not None and before.sessions:
                 return replace(before, reason=f"its newer files are not loaded: {error}", fingerprint=mark)
@@ -288,9 +300,27 @@ class Repository:
             events = [threading.Event() for _ in gone]
             self._leaving = {place: live for place, refs in self._leaving.items() if (live := [r for r in refs if r()])}
             for version, event in zip(gone, events, strict=True):
+                if self._closed:
+                    event.set()
+                self._awaited.add(event)
                 weakref.finalize(version, event.set)
                 self._leaving.setdefault((name, version.number), []).append(weakref.ref(version))
         return events
+
+
+@contextlib.contextmanager
+def _told_where_long(name: str, number: int) -> Iterator[None]:
+    """A load that lasts longer than some seconds stands in the log, and so does the time that it took."""
+    begun = time.monotonic()
+    watch = threading.Timer(LONG_LOAD, _log.info, ("model '%s': version %d is still being loaded", name, number))
+    watch.daemon = True
+    watch.start()
+    try:
+        yield
+    finally:
+        watch.cancel()
+    if (seconds := time.monotonic() - begun) >= LONG_LOAD:
+        _log.info("model '%s': version %d is loaded after %.1f s", name, number, seconds)
 
 
 def _difference(sessions: Mapping[str, Session], old: Model) -> str:

@@ -4,6 +4,7 @@ Names come first, then each input by itself (datatype, shape, contents), then th
 (sizes that must agree, zero rows), then ids.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,15 +41,17 @@ class Decoded:
     trailing: tuple[tuple[int, ...], ...] | None
 
 
-def decode(request: Any, signature: Signature) -> Decoded:
+def decode(request: Any, signature: Signature, raws: Sequence[memoryview] = ()) -> Decoded:
     """Check a ModelInferRequest message against the signature and read its tensors.
+
+    `raws` are its raw_input_contents where they came beside it.
 
     Raises InvalidArgumentError naming the input or output, what was expected and what came.
     """
     outputs = _wanted_outputs(request, signature)
     inputs = list(request.inputs)
     _check_names([given.name for given in inputs], signature)
-    raws = _raw_contents(request, inputs)
+    contents = _raw_contents(request, inputs, raws)
     arrays: dict[str, Array] = {}
     shapes: dict[str, tuple[int, ...]] = {}
     for position, given in enumerate(inputs):
@@ -56,8 +59,8 @@ def decode(request: Any, signature: Signature) -> Decoded:
         shape = tuple(given.shape)
         _check_datatype(spec, given.datatype)
         check_shape(spec, shape)
-        if raws:
-            array = decode_raw(spec.name, spec.datatype, shape, raws[position])
+        if contents:
+            array = decode_raw(spec.name, spec.datatype, shape, contents[position])
         else:
             array = decode_typed(spec.name, spec.datatype, shape, given.contents)
         arrays[spec.name], shapes[spec.name] = array, shape
@@ -102,7 +105,8 @@ def _wanted_outputs(request: Any, signature: Signature) -> list[TensorSpec]:
         spec = signature.output_specs.get(name)
         if spec is None:
             raise InvalidArgumentError(
-                f"unexpected inference output {name!r}: the outputs are {quoted(signature.output_specs)}"
+                f"unexpected inference output {name!r}: the outputs are {quoted(signature.output_specs)} "
+                "(ModelMetadata)"
             )
         if name in wanted:
             raise InvalidArgumentError(f"output '{name}' is requested twice; name it once")
@@ -118,18 +122,22 @@ def _check_names(names: list[str], signature: Signature) -> None:
     specs = signature.input_specs
     for name in names:
         if name not in specs:
-            raise InvalidArgumentError(f"unexpected inference input {name!r}: the inputs are {quoted(specs)}")
+            raise InvalidArgumentError(
+                f"unexpected inference input {name!r}: the inputs are {quoted(specs)} (ModelMetadata)"
+            )
     if len(names) == len(specs) == len(set(names)):
         return
     for name in specs:
         if names.count(name) > 1:
             raise InvalidArgumentError(f"input '{name}' is given twice; give it once")
     missing = [name for name in specs if name not in names]
-    raise InvalidArgumentError(f"expected {len(specs)} inputs but got {len(names)}: missing {quoted(missing)}")
+    raise InvalidArgumentError(
+        f"expected {len(specs)} inputs but got {len(names)}: missing {quoted(missing)} (ModelMetadata)"
+    )
 
 
-def _raw_contents(request: Any, inputs: list[Any]) -> list[bytes]:
-    raws: list[bytes] = list(request.raw_input_contents)
+def _raw_contents(request: Any, inputs: list[Any], beside: Sequence[memoryview]) -> Sequence[bytes | memoryview]:
+    raws: Sequence[bytes | memoryview] = beside or list(request.raw_input_contents)
     if not raws:
         return raws
     for given in inputs:

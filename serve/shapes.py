@@ -49,13 +49,13 @@ def check_shape(spec: TensorSpec, shape: tuple[int, ...]) -> None:
     if len(shape) != len(spec.dims):
         raise InvalidArgumentError(
             f"input '{spec.name}': expected {len(spec.dims)} dimensions {_expected(spec)}, "
-            f"got {len(shape)} {shape_text(shape)}"
+            f"got {len(shape)} {shape_text(shape)}; ModelMetadata tells the shapes"
         )
     for axis, (size, expected) in enumerate(zip(shape, spec.dims, strict=True)):
         if isinstance(expected, int) and size != expected:
             raise InvalidArgumentError(
                 f"input '{spec.name}': expected shape {_expected(spec)}, "
-                f"got {shape_text(shape)} (axis {axis} is {size}, not {expected})"
+                f"got {shape_text(shape)} (axis {axis} is {size}, not {expected}); ModelMetadata tells the shapes"
             )
 
 

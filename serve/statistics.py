@@ -37,10 +37,34 @@ class Spans:
     output: int = 0
 
 
+class Tally:
+    """Every inference request of a server: `accepted` of them, `open` ones, and how the others ended.
+
+    accepted = open + the sum of `ended`, which counts by status, also for versions that are gone since. The first two
+    are changed on the event loop alone.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._ended: Counter[str] = Counter(dict.fromkeys(("OK", "CANCELLED", "DEADLINE_EXCEEDED"), 0))
+        self.accepted = self.open = 0
+
+    def end(self, code: Code | None = None) -> None:
+        """One request has ended: with that error, or well."""
+        with self._lock:
+            self._ended["OK" if code is None else code.value] += 1
+
+    def ended(self) -> dict[str, int]:
+        """Return how many have ended so far, by status."""
+        with self._lock:
+            return dict(self._ended)
+
+
 class Statistics:
     """Counters of one signature; every method may be called from any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, tally: Tally) -> None:
+        self._tally = tally
         self._lock = threading.Lock()
         self._count: Counter[Any] = Counter()
         self._last_milliseconds = 0
@@ -57,6 +81,7 @@ class Statistics:
 
     def succeeded(self, rows: int, queued: int, spans: Spans | None, whole: int) -> None:
         """A request was answered; nanoseconds. `spans` is None where no run was needed."""
+        self._tally.end()
         with self._lock:
             count = self._count
             count["success"] += 1
@@ -73,6 +98,7 @@ class Statistics:
 
     def failed(self, code: Code, whole: int) -> None:
         """A request of this signature was not answered with a result."""
+        self._tally.end(code)
         with self._lock:
             self._count["fail"] += 1
             self._count["fail", "ns"] += whole

@@ -12,7 +12,7 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from serve.errors import ServerError
+from serve.errors import ServerError, UnavailableError
 from serve.messages import ModelInferRequest, ModelStreamInferResponse
 
 #: Requests of one stream that are under way at once, and their bytes.
@@ -35,13 +35,22 @@ class Stream:
         self._slots = asyncio.Semaphore(MOST_AT_ONCE)
         self._bytes = 0
         self._room = asyncio.Event()
+        self._reader: asyncio.Task[None] | None = None
+        self._ended = False
+
+    def end(self) -> None:
+        """Read no more requests; the stream ends once those that were read are answered."""
+        self._ended = True
+        if self._reader is not None:
+            self._reader.cancel()
 
     async def answers(self, requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """Give one serialized ModelStreamInferResponse for each request.
 
-        Raises the ServerError of a failed request where the caller wants the stream to end there.
+        Raises the ServerError of a failed request where the caller wants the stream to end there, and
+        UnavailableError at the end where `end` was called.
         """
-        reader = asyncio.ensure_future(self._read(requests))
+        reader = self._reader = asyncio.ensure_future(self._read(requests))
         try:
             while (pending := await self._pending.get()) is not None:
                 data, task = pending
@@ -52,6 +61,8 @@ class Stream:
                 self._bytes -= len(data)
                 self._room.set()
                 self._slots.release()
+            if self._ended:
+                raise UnavailableError("the server is stopping")
             await reader
         finally:
             reader.cancel()

@@ -21,18 +21,19 @@ Array = NDArray[Any]
 _LENGTH = struct.Struct("<I")
 #: The bytes of the axes that are not 0 may be no more than this in NumPy, though the array be empty.
 _MOST_BYTES = 2**63 - 1
+_LARGE = 4096
 #: Typed fields whose packed form is the raw form: fixed width, and bool, a byte each.
 _PACKED = frozenset({"fp32_contents", "fp64_contents", "bool_contents"})
 
 
-def decode_raw(name: str, datatype: Datatype, shape: tuple[int, ...], raw: bytes) -> Array:
+def decode_raw(name: str, datatype: Datatype, shape: tuple[int, ...], raw: bytes | memoryview) -> Array:
     """Return the array of that shape; read-only and without a copy where the layout allows it.
 
     Raises InvalidArgumentError with both sizes where the bytes are too many, too few or badly
     framed, and for a BYTES element that is not UTF-8.
     """
     if datatype.size == 0:
-        return _decode_strings(name, datatype, shape, raw)
+        return _decode_strings(name, datatype, shape, bytes(raw))
     count = _count(name, datatype, shape)
     if count * datatype.size != len(raw):
         raise InvalidArgumentError(
@@ -83,6 +84,13 @@ def encode_raw(datatype: Datatype, array: Array) -> bytes:
         data = element.encode() if isinstance(element, str) else element
         parts += (_LENGTH.pack(len(data)), data)
     return b"".join(parts)
+
+
+def raw_view(datatype: Datatype, array: Array) -> bytes | memoryview:
+    """As `encode_raw`, but without a copy of a large array that lies in memory as it travels."""
+    if datatype.size and array.nbytes > _LARGE and array.flags.c_contiguous and array.dtype == datatype.numpy:
+        return array.reshape(-1).view(np.uint8).data
+    return encode_raw(datatype, array)
 
 
 def _count(name: str, datatype: Datatype, shape: tuple[int, ...]) -> int:

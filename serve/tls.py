@@ -1,5 +1,6 @@
 """TLS for both ends: certificates from files, which may be replaced while the server runs."""
 
+import ipaddress
 import logging
 import ssl
 from dataclasses import dataclass
@@ -10,6 +11,14 @@ import grpc
 from serve.errors import StartError
 
 _log = logging.getLogger("serve")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether that host is reached from this machine alone, so that there is nobody to hide from."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ class Role(StrEnum):
     ADMIN = "admin"
 
 
+_NO_TOKEN = hashlib.sha256(b"").digest()
 _KNOWN = frozenset(Role)
 _READS = frozenset({Role.READ, Role.ADMIN})
 _ADMIN = frozenset({Role.ADMIN})
@@ -121,6 +122,7 @@ class Access:
     def __init__(self, tokens: Tokens | None, open_admin: bool) -> None:
         self._tokens = tokens
         self._open_admin = open_admin
+        self.has_tokens = tokens is not None
 
     def caller(self, path: str, metadata: Iterable[tuple[str, str | bytes]]) -> str:
         """Return the name of the token with which that call is made, "" where none is needed.
@@ -168,4 +170,6 @@ def _token(place: str, line: str) -> Token:
         roles = frozenset(Role(word) for word in words.split(","))
     except ValueError as error:
         raise StartError(f"{place}: {error}; the roles are {', '.join(Role)}") from None
+    if bytes.fromhex(digest) == _NO_TOKEN:  # of a variable that was not set
+        raise StartError(f"{place}: the digest is that of an empty token, with which anybody could call")
     return Token(name, roles, bytes.fromhex(digest))

@@ -10,6 +10,9 @@ from serve.model_config import ModelSettings
 from serve.session import Session
 from serve.signatures import quoted
 
+#: The reason of a model that was taken away on purpose.
+UNLOADED = "unloaded"
+
 _VERSION = re.compile(r"[1-9][0-9]{0,17}")
 
 
@@ -48,7 +51,9 @@ class Version:
             name = next(iter(self.sessions))
         if name not in self.sessions:
             names = quoted(self.sessions)
-            raise NotFoundError(f"model '{self.model}' has no signature {name!r}; its signatures are: {names}")
+            raise NotFoundError(
+                f"model '{self.model}' has no signature {name!r}; its signatures are: {names} (ModelMetadata)"
+            )
         return self.sessions[name]
 
 
@@ -83,7 +88,9 @@ class Model:
         number = self.labels[text] if text in self.labels else self._number(text)
         if number not in self.versions:
             numbers = ", ".join(str(number) for number in self.versions) or "none"
-            raise NotFoundError(f"model '{self.name}' has no version {text}; its versions are: {numbers}")
+            raise NotFoundError(
+                f"model '{self.name}' has no version {text}; its versions are: {numbers} (RepositoryIndex)"
+            )
         return self.versions[number]
 
     def _number(self, text: str) -> int:
@@ -91,7 +98,8 @@ class Model:
             return int(text)
         labels = f", nor one of its labels {quoted(self.labels)}" if self.labels else ""
         raise InvalidArgumentError(
-            f"version {text!r} of model '{self.name}' is not a whole number above 0 written in plain digits{labels}"
+            f"version {text!r} of model '{self.name}' is not a whole number above 0 written in plain digits{labels}; "
+            "RepositoryIndex lists its versions"
         )
 
     def _reasons(self) -> str:

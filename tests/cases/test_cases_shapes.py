@@ -47,7 +47,8 @@ def test_case_106_a_join_names_layer_shapes_inputs_and_line(name: str, sizes: An
     with pytest.raises(errors.ShapeError) as caught:
         joined_in(form, name, sizes)
     assert str(caught.value) == (
-        f"enc/join: {name} cannot broadcast (None, 4) with (None, {sizes[1]}); "
+        f"enc/join: {name} cannot broadcast (None, 4) with (None, {sizes[1]}); give them equal sizes, with "
+        "layers.Dense or ops.reshape; "
         f"given enc/h1 (None, 4), z (None, {sizes[1]}); at {line_of(marker)}"
     )
 
@@ -62,6 +63,7 @@ def test_case_106_concatenate_in_a_nested_model(steps: tuple[int, int]) -> None:
     one, other = (f"(None, {steps[0]}, 3)", f"(None, {steps[1]}, 5)")
     assert str(caught.value) == (
         f"enc/cat: cannot concatenate {one} with {other} along axis 2: all other axes must be equal; "
+        "layers.Concatenate(axis=...) takes another; "
         f"given x {one}, z {other}; at {line_of('concatenated')}"
     )
 

@@ -16,6 +16,7 @@ from typing import Any
 import grpc
 import numpy as np
 import onnx
+import psutil
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -128,6 +129,16 @@ class OnnxModels:
             weights={"true": np.array(True), "step": np.array([1], np.float32)},
         )
 
+    def deep(self, path: Path, layers: int = 60) -> dict[str, np.ndarray]:
+        """x [N,96] -> y by so many matrices, which are returned: a run of many nodes."""
+        random = np.random.default_rng(5)
+        weights = {f"w{k}": random.normal(size=(96, 96)).astype("f4") / 9 for k in range(layers)}
+        nodes = [helper.make_node("MatMul", [f"h{k}" if k else "x", f"w{k}"], [f"h{k + 1}"]) for k in range(layers)]
+        nodes.append(helper.make_node("Identity", [f"h{layers}"], ["y"]))
+        ends = [(name, TensorProto.FLOAT, ["n", 96]) for name in "xy"]
+        self.write(path, nodes, ends[:1], ends[1:], weights=weights)
+        return weights
+
 
 @dataclass
 class RunningServer:
@@ -136,6 +147,11 @@ class RunningServer:
     process: subprocess.Popen[str]
     port: int
     first_line: str
+
+    @property
+    def resident(self) -> int:
+        """Bytes of it that are in memory."""
+        return int(psutil.Process(self.process.pid).memory_info().rss)
 
     def send(self, number: int = signal.SIGTERM) -> None:
         """Send a signal to exactly this process."""
@@ -287,7 +303,7 @@ def spawn() -> Iterator[Callable[..., RunningServer]]:
 
     def start(*arguments: str) -> RunningServer:
         process = subprocess.Popen(
-            [sys.executable, "-m", "serve", *arguments, "--port", "0"],
+            [sys.executable, "-m", "serve", "--port", "0", *arguments],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -1,5 +1,6 @@
 """Tokens and roles: S3, S34, T60, must hold 8; every call with every kind of caller."""
 
+import queue
 import time
 from types import SimpleNamespace
 
@@ -180,6 +181,30 @@ def test_t60_over_the_wire_within_ten_seconds(models, tmp_path, background, stub
     assert status(stub, "ServerLive", "Bearer second")[0] is grpc.StatusCode.OK
 
 
+def test_t60_a_stream_that_is_open_ends_with_its_token(models, tmp_path, background, stub_of):
+    path = tmp_path / "tokens"
+    path.write_text(token_line("one", "infer,read", "first"))
+    stub, requests = stub_of(background(models, tokens=path).port), queue.SimpleQueue()
+    raw = np.ones((1, 1), np.float32).tobytes()
+    good = stub.request("plus", [("x", "FP32", [1, 1], raw)]).SerializeToString()
+    call = stub.channel.stream_stream(f"/{INFERENCE}/ModelStreamInfer")
+    answers = call(iter(requests.get, None), metadata=(("authorization", "Bearer first"),), timeout=60)
+    for _ in range(3):
+        requests.put(good)
+        assert next(answers)
+    path.write_text(token_line("two", "infer", "second"))
+    until = time.monotonic() + 10
+
+    def answered():
+        requests.put(good)
+        return next(answers, None)
+
+    with pytest.raises(grpc.RpcError) as caught:
+        list(iter(lambda: answered() and time.monotonic() < until, False))
+    assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    requests.put(None)
+
+
 def test_t60_finding_a_token_takes_the_same_time_whichever_it_is(timed):
     words = ["secret", "others", "secreT", "x" * 6]
     took = {word: [] for word in words}
@@ -210,6 +235,7 @@ WRONG = [
     ("role", GOOD.replace("infer", "root"), "'root' is not a valid Role; the roles are infer, read, admin"),
     ("name twice", GOOD + token_line("a", "read", "y"), "a name stands there twice"),
     ("token twice", GOOD + token_line("b", "read", "x"), "a token stands there twice"),
+    ("empty token", token_line("a", "infer", ""), "line 1: the digest is that of an empty token"),
     ("not text", b"\xff\xfe", "utf-8"),
 ]
 

@@ -213,6 +213,17 @@ def test_refused_with_status_and_words_and_then_serves_on(setup, build, code, wo
     np.testing.assert_array_equal(np.frombuffer(differences, "<f4").reshape(2, 2), A[:, :2] - B)
 
 
+@pytest.mark.parametrize("letter", ["x", "é", "\u2028", "\U0001f600"])
+def test_a_long_name_does_not_change_the_status(setup, letter):
+    """gRPC replaces a status whose sentence is longer than the peer's limit on metadata."""
+    for size in (2500, 5000, 30_000):
+        with pytest.raises(grpc.RpcError) as caught:
+            setup.stub.ModelInfer(setup.stub.request(letter * size), timeout=20)
+        assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+        assert caught.value.details().startswith("Request for unknown model: '")
+        assert caught.value.details().endswith("...")
+
+
 def test_damaged_requests_never_hurt_the_server(setup):
     random = np.random.default_rng(11)
     call = setup.stub.channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")

@@ -3,6 +3,7 @@
 import queue
 import threading
 import time
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
@@ -313,3 +314,19 @@ def test_b10_closing_settles_everything(plane):
     assert pool.join(5)
     assert {id(item) for item in settled} == {id(item) for item in items}
     assert all(item.outcome is not None for item in items)
+
+
+def test_a_worker_keeps_no_late_request(plane, pool):
+    plug = occupied(plane, pool)
+    late = asked(plane, "f1", seconds=60, a=floats(1, 3), b=floats(1, 2))
+    kept = weakref.ref(late.arrays["a"])
+    pool.pool.put(late)
+    late.deadline = time.monotonic()
+    released(pool, plug)
+    del late
+    for _ in range(2):
+        pool.delivered.get(timeout=20)
+    good = asked(plane, "f1", a=floats(1, 3), b=floats(1, 2))
+    pool.pool.put(good)
+    assert pool.delivered.get(timeout=20) is good
+    assert kept() is None

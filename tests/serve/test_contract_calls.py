@@ -1,7 +1,7 @@
-"""Contract T18, T26, T28, T29, T39 to T42, T51 over the wire: many callers, streams, limits, exact counts."""
+"""Contract T18, T26, T28, T29, T42, T51 over the wire: many callers, withdrawals, limits, exact counts."""
 
 import asyncio
-import shutil
+import gc
 import threading
 import time
 from collections import Counter
@@ -10,16 +10,13 @@ from types import SimpleNamespace
 
 import grpc
 import numpy as np
-import onnxruntime
-import psutil
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto
 
-from serve.messages import ModelStreamInferResponse
+from serve.inference import Inference
+from tests.serve.wire import f1_rows
 
-LIMIT = 2 * 2**20
 FLOAT = TensorProto.FLOAT
-METHOD = "/inference.GRPCInferenceService/"
 
 
 @pytest.fixture(scope="module")
@@ -28,15 +25,8 @@ def setup(tmp_path_factory, onnx_models, background, stub_of):
     onnx_models.f1(root / "f1" / "1" / "model.onnx")
     onnx_models.counting(root / "counting" / "1" / "model.onnx")
     onnx_models.identity(root / "any" / "1" / "model.onnx", FLOAT, ["n", "m"])
-    random = np.random.default_rng(5)
-    weights = {f"w{k}": random.normal(size=(96, 96)).astype("f4") / 9 for k in range(60)}
-    nodes = [helper.make_node("MatMul", [f"h{k}" if k else "x", f"w{k}"], [f"h{k + 1}"]) for k in range(60)]
-    onnx_models.write(
-        root / "deep" / "1" / "model.onnx",
-        [*nodes, helper.make_node("Identity", ["h60"], ["y"])],
-        [("x", FLOAT, ["n", 96])], [("y", FLOAT, ["n", 96])], weights=weights,
-    )  # fmt: skip
-    server = background(root, workers=2, max_message_bytes=LIMIT)
+    weights = onnx_models.deep(root / "deep" / "1" / "model.onnx")
+    server = background(root, workers=2)
     return SimpleNamespace(stub=stub_of(server.port), server=server, weights=weights, folder=root)
 
 
@@ -50,11 +40,6 @@ def balanced(setup, model, before, sent):
     after = statistics(setup, model).inference_stats
     done = after.success.count + after.fail.count
     return done - before.inference_stats.success.count - before.inference_stats.fail.count == sent
-
-
-def f1_rows(a, b=None):
-    b = np.zeros((len(a), 2), np.float32) if b is None else b
-    return [("a", "FP32", a.shape, a.tobytes()), ("b", "FP32", b.shape, b.tobytes())]
 
 
 @pytest.mark.parametrize("each", [25, pytest.param(500, marks=pytest.mark.slow)])
@@ -116,8 +101,17 @@ def test_t26_cancelled_at_random_moments_nothing_is_lost_or_left(setup, count):
     lane = setup.server.plane.lane(*setup.server.plane.repository.ready_version("deep", ""))
     assert setup.server.call(idle(lane))
     assert threading.active_count() <= threads + 1
+    requests, tasks = setup.server.call(kept())
+    assert requests == 0
+    assert tasks <= 6  # that of gRPC's server, of connections, and the one that asks
     after = statistics(setup, "deep").inference_stats
     assert after.success.count - before.inference_stats.success.count >= outcomes["OK"]
+
+
+async def kept():
+    """Requests and tasks of the server that are still there, the task that asks among them."""
+    gc.collect()
+    return sum(isinstance(one, Inference) for one in gc.get_objects()), len(asyncio.all_tasks())
 
 
 async def idle(lane):
@@ -138,6 +132,9 @@ def plugged(setup, count=2):
 
 def test_t28_t29_deadline_and_timeout_end_in_time_behind_a_long_queue(setup):
     plugs = plugged(setup)
+    lane = setup.server.plane.lane(*setup.server.plane.repository.ready_version("counting", ""))
+    while lane.batcher.running < 2:
+        assert not any(plug.done() for plug in plugs)
     x = np.ones((400, 96), np.float32)
     request = setup.stub.request("deep", [("x", "FP32", x.shape, x.tobytes())])
     before = statistics(setup, "deep")
@@ -149,6 +146,12 @@ def test_t28_t29_deadline_and_timeout_end_in_time_behind_a_long_queue(setup):
         setup.stub.ModelInfer(request, timeout=30)
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert "queue" in caught.value.details()
+    took = []
+    for _ in range(10):  # other work on the machine only adds
+        begun = time.monotonic()
+        assert setup.stub.ModelInfer.future(request, timeout=30).code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        took.append(time.monotonic() - begun)
+    assert min(took) < 0.02
     assert not any(plug.done() for plug in plugs)
     for plug in plugs:
         plug.cancel()
@@ -156,105 +159,32 @@ def test_t28_t29_deadline_and_timeout_end_in_time_behind_a_long_queue(setup):
     setup.stub.ModelInfer(request, timeout=20)
     after = statistics(setup, "deep")
     assert after.inference_count - before.inference_count == 400
-    assert after.inference_stats.fail.count - before.inference_stats.fail.count == 2
-
-
-def stream_of(setup, requests, metadata=()):
-    call = setup.stub.channel.stream_stream(
-        METHOD + "ModelStreamInfer",
-        request_serializer=lambda request: request if isinstance(request, bytes) else request.SerializeToString(),
-        response_deserializer=ModelStreamInferResponse.FromString,
-    )
-    return call(iter(requests), metadata=metadata, timeout=120)
-
-
-@pytest.mark.parametrize("count", [1000, pytest.param(10_000, marks=pytest.mark.slow)])
-def test_t39_every_tenth_bad_in_a_stream(setup, count):
-    def request(number):
-        a = np.full((1, 3), number, np.float32)
-        rows = f1_rows(a)[: 1 if number % 10 == 3 else 2]
-        return setup.stub.request("f1", rows, id=str(number))
-
-    answers = list(stream_of(setup, (request(number) for number in range(count))))
-    assert len(answers) == count
-    for number, answer in enumerate(answers):
-        assert answer.infer_response.id == str(number)
-        if number % 10 == 3:
-            assert "missing 'b'" in answer.error_message
-        else:
-            assert not answer.error_message
-            assert np.frombuffer(answer.infer_response.raw_output_contents[0], "<f4") == [3 * number]
-
-
-def test_a_stream_carries_any_models_and_bytes_that_are_no_request(setup):
-    x = np.ones((1, 4), np.float32)
-    good = setup.stub.request("any", [("x", "FP32", x.shape, x.tobytes())], id="good")
-    answers = list(stream_of(setup, [b"\xff\xff", setup.stub.request("nope", id="7"), good]))
-    assert "no ModelInfer request" in answers[0].error_message
-    assert "unknown model" in answers[1].error_message
-    assert (answers[1].infer_response.id, answers[2].infer_response.id) == ("7", "good")
-
-
-def test_a_stream_that_wants_it_ends_with_the_status_of_the_first_error(setup):
-    a = np.ones((1, 3), np.float32)
-    requests = [setup.stub.request("f1", f1_rows(a)), setup.stub.request("nope"), setup.stub.request("f1", f1_rows(a))]
-    call, got = stream_of(setup, requests, metadata=(("triton_grpc_error", "true"),)), []
-    with pytest.raises(grpc.RpcError) as caught:
-        got += list(call)
-    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
-    assert len(got) <= 1
-
-
-def test_t40_a_caller_that_stops_reading_is_no_longer_read(setup):
-    x = np.ones((1, 250_000), np.float32)
-    request = setup.stub.request("any", [("x", "FP32", x.shape, x.tobytes())])
-    sent = []
-
-    def requests():
-        for number in range(200):
-            sent.append(number)
-            yield request
-
-    call = stream_of(setup, requests())
-    next(call)
-    a = np.ones((1, 3), np.float32)
-    for _ in range(50):  # others are unaffected
-        setup.stub.ModelInfer(setup.stub.request("f1", f1_rows(a)), timeout=20)
-    assert len(sent) < 64  # of a million bytes each
-    call.cancel()
-
-
-def test_t41_one_byte_above_the_limit(setup):
-    call = setup.stub.channel.unary_unary(METHOD + "ModelInfer")
-
-    def sized(total):
-        columns = (total - 64) // 4
-        x = np.zeros((1, columns), np.float32)
-        request = setup.stub.request("any", [("x", "FP32", x.shape, x.tobytes())])
-        request.id = ""
-        while request.ByteSize() < total:
-            request.id += "i" * max(1, total - request.ByteSize() - 2)
-        return request.SerializeToString()
-
-    exact = sized(LIMIT)
-    assert len(exact) == LIMIT
-    call(exact, timeout=20)
-    with pytest.raises(grpc.RpcError) as caught:
-        call(sized(LIMIT + 1), timeout=20)
-    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    call(exact, timeout=20)
+    assert after.inference_stats.fail.count - before.inference_stats.fail.count == 12
 
 
 @pytest.mark.slow
 def test_t42_a_tensor_of_100_mib(tmp_path, onnx_models, spawn, stub_of):
+    """Right, within 3 s where nothing else runs, and in less than four times its memory.
+
+    The runtime's arena would keep one of the four; a model of such tensors does without.
+    """
     onnx_models.identity(tmp_path / "any" / "1" / "model.onnx", FLOAT, ["n", "m"])
+    option = 'parameters { key: "enable_mem_arena" value { string_value: "0" } }'
+    (tmp_path / "any" / "config.pbtxt").write_text(option)
     server = spawn(str(tmp_path), "--max-message-bytes", str(128 * 2**20))
     x = np.random.default_rng(1).random((25, 2**20), np.float32)
     stub = stub_of(server.port)
-    response = stub.ModelInfer(stub.request("any", [("x", "FP32", x.shape, x.tobytes())]), timeout=90)
-    assert response.raw_output_contents[0] == x.tobytes()
-    peak = psutil.Process(server.process.pid).memory_info()
-    assert peak.rss < 4 * x.nbytes + 200 * 2**20
+    request, before, took = stub.request("any", [("x", "FP32", x.shape, x.tobytes())]), server.resident, []
+    while len(took) < 5 and min(took, default=3.0) >= 3.0:
+        begun = time.monotonic()
+        response = stub.ModelInfer(request, timeout=90)
+        took.append(time.monotonic() - begun)
+        assert response.raw_output_contents[0] == x.tobytes()
+    told = Path(f"/proc/{server.process.pid}/status").read_text()
+    most = 1024 * int(told.partition("VmHWM:")[2].split()[0])
+    print(f"{min(took):.2f} s, {(most - before) / x.nbytes:.2f} messages of memory")
+    assert min(took) < 3
+    assert most - before < 4 * x.nbytes
 
 
 def test_t51_counts_of_a_scripted_run_are_exact(setup, background, onnx_models, stub_of, tmp_path_factory):
@@ -287,64 +217,6 @@ def test_t51_counts_of_a_scripted_run_are_exact(setup, background, onnx_models, 
     assert [(one.name, one.inference_count) for one in whole] == [("f1", rows)]
     signature = stub.ModelStatistics(stub.types.ModelStatistics(name="f1:serving_default")).model_stats[0]
     assert signature.inference_count == rows
-
-
-QUIET = 0.8  # the 99th percentile in milliseconds of a call without a model, on a machine that does nothing else
-
-
-def milliseconds(call):
-    """The median and the 99th percentile of 150 durations."""
-    found = []
-    for _ in range(150):
-        begin = time.perf_counter()
-        call()
-        found.append(1e3 * (time.perf_counter() - begin))
-    return np.percentile(found, [50, 99])
-
-
-def in_quiet_rounds(call, empty, rounds=12):
-    """The least of the rounds before and after which calls without a model are quick: other work only adds."""
-    call()
-    found, before = [], milliseconds(empty)[1]
-    for _ in range(rounds):
-        took, after = milliseconds(call), milliseconds(empty)[1]
-        if max(before, after) < QUIET:
-            found.append(took)
-        before = after
-    if len(found) < 4:
-        pytest.skip(f"others keep the machine busy: a call without a model takes up to {before:.1f} ms")
-    return np.min(found, axis=0)
-
-
-@pytest.fixture(scope="module")
-def timed(tmp_path_factory, spawn, stub_of, setup):
-    root = tmp_path_factory.mktemp("timed")
-    for name in ("plain", "delayed"):
-        shutil.copytree(Path(setup.folder, "deep"), root / name)
-    (root / "delayed" / "config.pbtxt").write_text("dynamic_batching { max_queue_delay_microseconds: 5000 }")
-    stub = stub_of(spawn(str(root)).port)
-    x = np.ones((1, 96), np.float32)
-    session = onnxruntime.InferenceSession(root / "plain" / "1" / "model.onnx", providers=["CPUExecutionProvider"])
-
-    def served(name):
-        request = stub.request(name, [("x", "FP32", x.shape, x.tobytes())])
-        return in_quiet_rounds(lambda: stub.ModelInfer(request), lambda: stub.ServerLive(stub.types.ServerLive()))
-
-    return SimpleNamespace(bare=milliseconds(lambda: session.run(None, {"x": x})), served=served)
-
-
-@pytest.mark.slow
-def test_t34_without_a_delay_the_server_adds_little(timed):
-    median, late = timed.served("plain")
-    assert median - timed.bare[0] < 1
-    assert late - timed.bare[0] < 3
-
-
-@pytest.mark.slow
-def test_t35_b7_a_delay_of_5_ms_adds_no_more_than_that(timed):
-    median, late = timed.served("delayed")
-    assert median >= 5
-    assert late <= timed.bare[1] + 6.5
 
 
 def test_b8_a_full_queue_sheds_at_once_with_pushback_over_the_wire(

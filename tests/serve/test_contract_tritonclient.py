@@ -1,18 +1,18 @@
 """T47 and must hold 1: every method of the real client, blocking and awaited, against a server that takes commands."""
 
 import asyncio
-import inspect
 import queue
+import subprocess
+from pathlib import Path
 
-import numpy as np
 import pytest
 import tritonclient.grpc as triton
 import tritonclient.grpc.aio as triton_aio
-from tritonclient import utils
 
 from serve.repository import Mode
-
-A, B = np.array([[1, 2, 3]], np.float32), np.array([[5, 7]], np.float32)
+from tests.serve import triton_calls
+from tests.serve.environments import python_with
+from tests.serve.triton_calls import inputs, right, streamed
 
 
 @pytest.fixture(scope="module")
@@ -23,123 +23,32 @@ def server(tmp_path_factory, onnx_models, background):
     return background(root, {"mode": Mode.EXPLICIT, "chosen": ("*",)})
 
 
-def inputs(kind=triton):
-    made = []
-    for name, array in (("a", A), ("b", B)):
-        made.append(kind.InferInput(name, list(array.shape), "FP32"))
-        made[-1].set_data_from_numpy(array)
-    return made
-
-
-def right(result):
-    np.testing.assert_array_equal(result.as_numpy("s"), [[6]])
-    np.testing.assert_array_equal(result.as_numpy("d"), [[-4, -5]])
-    return True
-
-
-def log_settings(answer):
-    return answer.settings["log_info"].bool_param and answer.settings["log_file"].string_param == ""
-
-
-#: Method, arguments, and what its answer must be; a text is the status of the exception.
-CALLS = [
-    ("is_server_live", (), lambda answer: answer is True),
-    ("is_server_ready", (), lambda answer: answer is True),
-    ("is_model_ready", ("f1",), lambda answer: answer is True),
-    ("is_model_ready", ("f1", "9"), lambda answer: answer is False),
-    ("get_server_metadata", (), lambda answer: answer.name == "graphkit" and "statistics" in answer.extensions),
-    ("get_model_metadata", ("f1",), lambda answer: [one.name for one in answer.outputs] == ["s", "d"]),
-    ("get_model_metadata", ("nope",), "NOT_FOUND"),
-    ("get_model_config", ("f1",), lambda answer: answer.config.backend == "onnxruntime"),
-    ("get_model_repository_index", (), lambda answer: {"f1", "plus"} <= {one.name for one in answer.models}),
-    ("unload_model", ("plus",), lambda answer: answer is None),
-    ("is_model_ready", ("plus",), lambda answer: answer is False),
-    ("load_model", ("plus",), lambda answer: answer is None),
-    ("is_model_ready", ("plus",), lambda answer: answer is True),
-    ("load_model", ("nope",), "NOT_FOUND"),
-    ("load_model", ("../f1",), "INVALID_ARGUMENT"),
-    ("load_model", ("plus", None, "{}"), "UNIMPLEMENTED"),
-    ("infer", ("f1", inputs()), right),
-    ("infer", ("f1", inputs()[:1]), "INVALID_ARGUMENT"),
-    ("get_inference_statistics", ("f1",), lambda answer: answer.model_stats[0].inference_count > 0),
-    ("get_inference_statistics", (), lambda answer: {one.name for one in answer.model_stats} == {"f1", "plus"}),
-    ("get_inference_statistics", ("nope",), "NOT_FOUND"),
-    ("get_trace_settings", (), lambda answer: list(answer.settings["trace_level"].value) == ["OFF"]),
-    ("get_trace_settings", ("f1",), lambda answer: "trace_rate" in answer.settings),
-    ("update_trace_settings", (None, {"trace_level": "TIMESTAMPS"}), "UNIMPLEMENTED"),
-    ("get_log_settings", (), log_settings),
-    ("update_log_settings", ({"log_file": "/tmp/x"},), "UNIMPLEMENTED"),
-    ("get_system_shared_memory_status", (), "UNIMPLEMENTED"),
-    ("register_system_shared_memory", ("r", "/k", 8), "UNIMPLEMENTED"),
-    ("unregister_system_shared_memory", (), "UNIMPLEMENTED"),
-    ("get_cuda_shared_memory_status", (), "UNIMPLEMENTED"),
-    ("register_cuda_shared_memory", ("r", b"aGFuZGxl", 0, 8), "UNIMPLEMENTED"),
-    ("unregister_cuda_shared_memory", (), "UNIMPLEMENTED"),
-]
-#: Called in the tests below; the plugin methods and close speak to no server.
-ELSEWHERE = {"async_infer", "start_stream", "async_stream_infer", "stop_stream", "stream_infer"}
-LOCAL = {"register_plugin", "plugin", "unregister_plugin", "close"}
-
-
 @pytest.mark.parametrize("kind", [triton.InferenceServerClient, triton_aio.InferenceServerClient])
-def test_the_table_names_every_method(kind):
-    public = {name for name, _ in inspect.getmembers(kind, inspect.isfunction) if not name.startswith("_")}
-    assert public <= {name for name, _, _ in CALLS} | ELSEWHERE | LOCAL
+def test_t47_the_table_names_every_method(kind):
+    triton_calls.names_every_method(kind)
 
 
-def check(wanted, answer=None, error=None):
-    if isinstance(wanted, str):
-        assert error is not None
-        assert error.status() == f"StatusCode.{wanted}"
-        assert len(error.message()) > 20
-    else:
-        assert error is None, error
-        assert wanted(answer)
+def test_t47_every_method_blocking(server):
+    triton_calls.blocking(server.port)
 
 
-def test_every_method_blocking(server):
-    with triton.InferenceServerClient(f"127.0.0.1:{server.port}") as client:
-        for name, arguments, wanted in CALLS:
-            try:
-                answer = getattr(client, name)(*arguments)
-            except utils.InferenceServerException as error:
-                check(wanted, error=error)
-            else:
-                check(wanted, answer)
+def test_t47_every_method_awaited(server):
+    asyncio.run(triton_calls.awaited(server.port))
 
 
-def test_every_method_awaited(server):
-    async def calls():
-        async with triton_aio.InferenceServerClient(f"127.0.0.1:{server.port}") as client:
-            for name, arguments, wanted in CALLS:
-                try:
-                    answer = await getattr(client, name)(*arguments)
-                except utils.InferenceServerException as error:
-                    check(wanted, error=error)
-                else:
-                    check(wanted, answer)
-
-            async def requests():
-                for number in range(7):
-                    wrong = {"model_name": "nope"} if number == 3 else {}
-                    yield {"model_name": "f1", "inputs": inputs(), "request_id": str(number), **wrong}
-
-            answers = [pair async for pair in client.stream_infer(requests())]
-            assert [error is not None for _, error in answers] == [number == 3 for number in range(7)]
-            assert all(right(result) for result, error in answers if error is None)
-
-    asyncio.run(calls())
-
-
-def streamed(client, count, **more):
-    """Send requests over a stream and return (result, error) in the order they come."""
-    answers = queue.SimpleQueue()
-    client.start_stream(lambda result, error: answers.put((result, error)))
-    for number in range(count):
-        client.async_stream_infer("f1", inputs(), request_id=str(number), **more)
-    got = [answers.get(timeout=30) for _ in range(count)]
-    client.stop_stream()
-    return got
+@pytest.mark.slow
+@pytest.mark.parametrize("version", ["2.71.0", "2.52.0"])
+def test_t47_the_version_before_and_one_of_two_years_ago(server, tmp_path, version):
+    python = python_with(tmp_path / "environment", f"tritonclient[grpc]=={version}")
+    done = subprocess.run(
+        [python, Path(triton_calls.__file__), str(server.port)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{len(triton_calls.CALLS)} calls, blocking and awaited\n"
 
 
 def test_the_calls_of_perf_analyzer(server):

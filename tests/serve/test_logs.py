@@ -115,6 +115,10 @@ def test_formats():
     assert TextLines("%(name)s: %(message)s").format(record(msg="m", args=(), fields={"id": "a\nb"})) == (
         'serve: m {"id": "a\\nb"}'
     )
+    text = TextLines("%(levelname)s %(name)s: %(message)s").format(
+        record(args=("\u2028\nINFO serve: a lie\r\x1b[31m\x85é",))
+    )
+    assert text == "INFO serve: line \\u2028\\nINFO serve: a lie\\r\\x1b[31m\\x85é"
     try:
         raise ValueError("\n\n")
     except ValueError as error:

@@ -3,7 +3,6 @@
 import importlib.util
 import subprocess
 import sys
-import venv
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 from google.protobuf import descriptor_pool
 
 from serve.messages import INFERENCE, file_named, message_class, service_methods
+from tests.serve.environments import python_with
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -107,7 +107,7 @@ def test_nothing_is_registered_in_the_default_pool():
 
 
 @pytest.mark.parametrize("imports", [f"{OURS}\n{THEIRS}", f"{THEIRS}\n{OURS}"])
-def test_both_import_orders_work_in_one_process(imports):
+def test_t48_both_import_orders_work_in_one_process(imports):
     assert _python(BOTH.format(imports=imports)).returncode == 0
 
 
@@ -116,32 +116,51 @@ def test_importing_serve_loads_no_runtime():
     assert _python(code).stdout.strip() == "set()"
 
 
+@pytest.fixture(scope="module")
+def newest(tmp_path_factory):
+    """An interpreter with protobuf 7, where pip would refuse the real client and grpcio-reflection has come along."""
+    wanted = ["numpy", "onnx", "onnxruntime", "grpcio", "protobuf>=7,<8", "typer", "ml_dtypes", "grpcio-reflection"]
+    python = python_with(tmp_path_factory.mktemp("protobuf") / "7", *wanted, "python-rapidjson")
+    subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", "tritonclient==2.73.0"], check=True, timeout=540)
+    return python
+
+
+@pytest.fixture(scope="module")
+def served(newest, tmp_path_factory, onnx_models):
+    """The port of a server under protobuf 7."""
+    root = tmp_path_factory.mktemp("models")
+    onnx_models.f1(root / "f1" / "1" / "model.onnx")
+    with subprocess.Popen(
+        [newest, "-m", "serve", str(root), "--port", "0"], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as server:
+        try:
+            yield server.stdout.readline().strip().rpartition(":")[2]
+        finally:
+            server.terminate()
+            assert server.wait(60) == 0
+
+
 @pytest.mark.slow
-def test_protobuf_7_serves_and_calls(tmp_path, onnx_models):
-    folder = tmp_path / "environment"
-    venv.create(folder, with_pip=True)
-    python = str(folder / "bin" / "python")
-    wanted = ["numpy", "onnx", "onnxruntime", "grpcio", "protobuf>=7,<8", "typer", "ml_dtypes"]
-    subprocess.run([python, "-m", "pip", "install", "-q", *wanted], check=True, timeout=540)
-    onnx_models.f1(tmp_path / "models" / "f1" / "1" / "model.onnx")
-    server = subprocess.Popen(
-        [python, "-m", "serve", str(tmp_path / "models"), "--port", "0"],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        port = server.stdout.readline().strip().rpartition(":")[2]
-        subprocess.run([python, "-c", WITHOUT_CLIENT, port, "7"], cwd=ROOT, check=True, timeout=60)
-    finally:
-        server.terminate()
-        server.communicate(timeout=60)
-    assert server.returncode == 0
+def test_t48_protobuf_7_serves_and_calls(newest, served):
+    subprocess.run([newest, "-c", WITHOUT_CLIENT, served, "7"], cwd=ROOT, check=True, timeout=60)
 
 
-def _python(code: str) -> subprocess.CompletedProcess[str]:
+@pytest.mark.slow
+@pytest.mark.parametrize("imports", [f"{OURS}\n{THEIRS}", f"{THEIRS}\n{OURS}"])
+def test_t48_protobuf_7_beside_the_real_client(newest, imports):
+    _python(BOTH.format(imports=imports), newest)
+
+
+@pytest.mark.slow
+def test_a_client_that_knows_reflection_alone(newest, served):
+    script = Path(__file__).with_name("reflection_client.py")
+    done = subprocess.run([newest, script, served], check=True, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "[10.0]\n"
+
+
+def _python(code: str, python: str = sys.executable) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", code],
+        [python, "-c", code],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -107,6 +107,12 @@ def test_t51_metrics_of_a_scripted_run_are_exact_and_equal_the_statistics(setup)
     assert value(samples, "graphkit_batch_rows_bucket", **own, le="2") == sizes[1] + sizes[2]
     assert value(samples, "graphkit_batch_rows_bucket", **own, le="4") == 980
     assert value(samples, "graphkit_calls_total", call="ModelInfer") == 1004
+    ended = {status: value(samples, "graphkit_requests_ended_total", status=status)
+             for status in ("OK", "INVALID_ARGUMENT", "CANCELLED", "DEADLINE_EXCEEDED")}  # fmt: skip
+    assert (ended["OK"], ended["INVALID_ARGUMENT"]) == (981, 20)
+    assert ended["CANCELLED"] + ended["DEADLINE_EXCEEDED"] == 3
+    assert value(samples, "graphkit_requests_accepted_total") == 1004
+    assert value(samples, "graphkit_requests_open") == 0
 
 
 def test_what_waits_what_runs_and_the_states_of_models(setup):
@@ -143,7 +149,7 @@ def test_t52_scraped_all_the_time_nothing_is_torn_or_goes_back(setup):
     while seen.get(("nv_inference_count", frozenset(place.items())), 0) < 1000:
         now = scrape(setup)
         for key, number in seen.items():
-            if not key[0].startswith(("graphkit_batches", "nv_inference_pending")):
+            if not key[0].startswith(("graphkit_batches", "graphkit_requests_open", "nv_inference_pending")):
                 assert now[key] >= number, key
         if ("nv_inference_count", frozenset(place.items())) in now:
             answered = value(now, "nv_inference_request_success", **place)

@@ -86,6 +86,30 @@ def test_a_second_signal_ends_at_once(repository, spawn, stub_of):
     assert server.process.wait(20) == 128 + signal.SIGTERM
 
 
+def test_the_end_of_the_input_stops_it_as_a_signal_does(repository, stub_of):
+    command = [sys.executable, "-m", "serve", str(repository), "--port", "0", "--stop-with-input"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=ROOT, text=True, **pipes) as process:
+        stub = stub_of(int(process.stdout.readline().rpartition(":")[2]))
+        process.stdin.write("words say nothing\n")
+        process.stdin.flush()
+        watch = stub.Watch(stub.types.Watch(), timeout=60)
+        assert next(watch).status == 1
+        assert counting(stub, 3).result().outputs
+        told = process.communicate(timeout=30)[1]
+    assert [one.status for one in watch] == [2]
+    assert (process.returncode, told) == (0, "")
+
+
+def test_an_input_that_cannot_be_waited_for_is_told(repository):
+    command = [sys.executable, "-m", "serve", str(repository), "--port", "0", "--stop-with-input"]
+    ended = subprocess.run(
+        command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == "serve: --stop-with-input needs a pipe or a terminal as the standard input\n"
+
+
 def test_while_draining_new_requests_are_answered_and_nothing_is_ready(repository, spawn, stub_of):
     server = spawn(str(repository), "--drain-delay-seconds", "60")
     stub = stub_of(server.port)

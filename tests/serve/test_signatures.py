@@ -131,6 +131,41 @@ def test_t50_all_signatures_at_once(setup, rows):
     assert wrong == []
 
 
+@pytest.fixture(scope="module")
+def halves(tmp_path_factory, background, stub_of):
+    """left [N,2], right [N,3] -> both [N,5]; the signature `left` takes left alone and doubles it."""
+    folder = tmp_path_factory.mktemp("halves") / "m" / "1"
+    folder.mkdir(parents=True)
+    files = {
+        DEFAULT: ([helper.make_node("Concat", ["left", "right"], ["y"], axis=1)], ("left", "right"), 5),
+        "left": ([helper.make_node("Add", ["left", "left"], ["y"])], ("left",), 2),
+    }
+    for name, (nodes, inputs, width) in files.items():
+        rows = [helper.make_tensor_value_info(one, TensorProto.FLOAT, ["n", {"left": 2, "right": 3}[one]])
+                for one in inputs]  # fmt: skip
+        out = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", width])
+        graph = helper.make_graph(nodes, "graph", rows, [out])
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+        told = {one: {} for one in files} if name == DEFAULT else {name: {}}
+        helper.set_model_props(model, {"graphkit.signatures": json.dumps(told), "graphkit.set": "the same"})
+        (folder / ("model.onnx" if name == DEFAULT else f"model.{name}.onnx")).write_bytes(model.SerializeToString())
+    return stub_of(background(folder.parents[1]).port)
+
+
+@pytest.mark.parametrize("number", [3, 7])
+def test_t50_a_signature_takes_its_own_inputs_and_no_others(halves, number):
+    left, right = np.full((number, 2), number, np.float32), np.full((number, 3), 11, np.float32)
+    rows = [("left", "FP32", left.shape, left.tobytes()), ("right", "FP32", right.shape, right.tobytes())]
+    both = halves.ModelInfer(halves.request("m", rows)).raw_output_contents[0]
+    np.testing.assert_array_equal(np.frombuffer(both, "<f4").reshape(number, 5), np.concatenate([left, right], 1))
+    alone = halves.ModelInfer(halves.request("m:left", rows[:1])).raw_output_contents[0]
+    np.testing.assert_array_equal(np.frombuffer(alone, "<f4").reshape(number, 2), 2 * left)
+    for given, words in ((rows, "unexpected inference input 'right'"), ([], "missing 'left'")):
+        with pytest.raises(grpc.RpcError, match=words) as caught:
+            halves.ModelInfer(halves.request("m:left", given))
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -209,7 +244,7 @@ def shortest(*works):
 
 
 @pytest.mark.slow
-def test_each_signature_costs_at_most_a_tenth_more_than_its_file_alone(tmp_path, loader):
+def test_t50_each_signature_costs_at_most_a_tenth_more_than_its_file_alone(tmp_path, loader):
     size = 3001
     write_signatures(tmp_path, size, OPS)
     sessions = loader.load(tmp_path, ModelSettings())
