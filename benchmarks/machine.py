@@ -15,6 +15,7 @@ TUNING = (
     "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "MKL_DEBUG_CPU_TYPE", "MKL_ENABLE_INSTRUCTIONS", "ATEN_CPU_CAPABILITY",
     "DNNL_MAX_CPU_ISA", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR",
 )  # fmt: skip
+NO_BYTE_CODE = "PYTHONDONTWRITEBYTECODE"  # with it each process compiles what it imports anew
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -35,9 +36,12 @@ def describe() -> dict[str, Any]:
 
 
 def environment(threads: int, as_is: bool) -> tuple[dict[str, str], dict[str, str]]:
-    """What workers run under, and what was taken out of it: settings that hold a library to a lesser processor."""
+    """What workers run under, and what was taken out of it: settings that hold a library to a lesser processor.
+
+    Byte code is kept in any case, as an installed package has it.
+    """
     taken = {} if as_is else {name: os.environ[name] for name in TUNING if name in os.environ}
-    kept = {name: value for name, value in os.environ.items() if name not in taken}
+    kept = {name: value for name, value in os.environ.items() if name not in {*taken, NO_BYTE_CODE}}
     return {**kept, **dict.fromkeys(THREADS, str(threads))}, taken
 
 

@@ -118,6 +118,8 @@ def interleaved(
 
 def _line(run: dict[str, Any]) -> str:
     begin = f"{run['round'] + 1} {run['workload']:>12} {run['side']:>11} "
+    if "first_answer_s" in run:
+        return begin + f"{run['first_answer_s']:.2f} s from the trained model to a served answer"
     if "first_epoch_s" in run:
         return begin + f"{run['first_epoch_s']:.2f} s to the end of the first epoch, {run['peak_mb']:.0f} MB"
     return (

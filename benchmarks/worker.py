@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import probe
+from benchmarks import first_answer, probe
 from benchmarks.data import WORKLOADS, Arrays
 from benchmarks.recorder import FirstEpoch, Recorder
 
@@ -76,9 +76,17 @@ def first_epoch(side: Any, workload: Any, options: argparse.Namespace) -> dict[s
     return {**recorder.result(), "versions": side.versions()}
 
 
+def answered(side: Any, workload: Any, options: argparse.Namespace) -> dict[str, Any]:
+    """Seconds from a model that is trained for an epoch to its first served answer."""
+    run = side(workload, _read(options.weights))
+    x, y = workload.data()
+    run.train(x, y, FirstEpoch(workload.batches, options.began))
+    return {**first_answer.measured(options.side, run, x["x"][:1]), "versions": side.versions()}
+
+
 TASKS = {
     "weights": write_weights, "losses": first_losses, "losses_dense": first_losses_dense, "time": timed,
-    "first_epoch": first_epoch,
+    "first_epoch": first_epoch, "first_answer": answered,
 }  # fmt: skip
 
 
