@@ -1,13 +1,17 @@
-"""The figures of `graphkit bench`."""
+"""`graphkit bench`: the figures of a step."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 
+from graphkit.cli.failing import told
+from graphkit.cli.saved import AsJson
 from graphkit.cli.workloads import built_in, made_up
 from graphkit.core.errors import ArgumentError
 from graphkit.core.lazy import module
@@ -15,10 +19,44 @@ from graphkit.core.version import VERSION
 from graphkit.models.profile import Profile
 from graphkit.models.saving import load_model
 from graphkit.runtime.peak import peak, processor
-from graphkit.runtime.threads import available
+from graphkit.runtime.threads import available, set_num_threads
 
 ROW = "{:<11}{:<12}{:>6}{:>12}{:>11}{:>12}{:>10}{:>9}{:>12}"
 BATCHES = {"mlp": 128, "conv": 64, "lstm": 32, "attention": 32}
+
+Saved = Annotated[Path | None, typer.Argument(help="A model that model.save wrote; four built-in ones without it.")]
+Rows = Annotated[int | None, typer.Option(min=1, help="Rows of a batch; 32 for a file.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Threads; as many as there are cores by default.")]
+Trace = Annotated[Path | None, typer.Option(help="Write Chrome trace events of one step, for ui.perfetto.dev.")]
+
+
+def bench(
+    model: Saved = None,
+    batch: Rows = None,
+    length: int = typer.Option(32, min=1, help="The number for each size that the model leaves free."),
+    steps: int = typer.Option(20, min=1, help="Steps that are timed."),
+    predict: bool = typer.Option(False, "--predict", help="Prediction alone, also of a compiled model."),
+    threads: Threads = None,
+    trace: Trace = None,
+    as_json: AsJson = False,
+) -> None:
+    """Time a step of a model on this machine, on made-up data: by layer, by op, against the machine's measured peak.
+
+    graphkit bench
+
+    graphkit bench model.gk --batch 64 --trace step.json
+
+    graphkit bench model.gk --predict --json
+    """
+    with told("bench"):
+        if threads is not None:
+            set_num_threads(threads)
+        found = profiles(model, batch, length, steps, predict, trace)
+    here = machine()
+    if as_json:
+        typer.echo(json.dumps({"machine": here, "models": [profile.to_dict() for profile in found]}))
+    else:
+        typer.echo(in_words(here, found, model is not None))
 
 
 def machine() -> dict[str, Any]:
@@ -53,7 +91,7 @@ def profiles(
     return found
 
 
-def told(here: dict[str, Any], found: list[Profile], whole: bool) -> str:
+def in_words(here: dict[str, Any], found: list[Profile], whole: bool) -> str:
     """The machine, then the profile as a whole or a line for each."""
     best = here["peak"]
     lines = [

@@ -1,13 +1,37 @@
-"""What `graphkit inspect` tells of a file: what stands in it, in words."""
+"""`graphkit inspect`: what stands in an ONNX file."""
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from graphkit.cli.failing import told
+from graphkit.export.describe import description
+from graphkit.export.file import OnnxFile
 
 LARGEST = 5
 
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, with every weight.")]
 
-def told(found: dict[str, Any]) -> str:
+
+def inspect(
+    file: Annotated[Path, typer.Argument(help="An ONNX file.", show_default=False)], as_json: AsJson = False
+) -> None:
+    """Tell what stands in an ONNX file, whoever wrote it: ends, signatures, ops, weights, versions, report.
+
+    graphkit inspect model.onnx
+
+    graphkit inspect model.onnx --json
+    """
+    with told("inspect"):
+        found = description(OnnxFile.read(file))
+    typer.echo(json.dumps(found) if as_json else in_words(found))
+
+
+def in_words(found: dict[str, Any]) -> str:
     """The description in words."""
     weights, noted = found["weights"], found["graphkit"]
     largest = sorted(weights, key=lambda w: -w["bytes"])[:LARGEST]

@@ -146,5 +146,5 @@ def test_files_of_others(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "graphkit verify: there is no file" in result.stderr
     result = run(foreign(tmp_path / "theirs.onnx"), "--size", "a,b")
-    assert result.exit_code == 1
-    assert "--size takes whole numbers such as 3,5" in result.stderr
+    assert result.exit_code == 2
+    assert "takes whole numbers such as 3,5" in result.stderr
