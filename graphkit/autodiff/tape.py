@@ -42,7 +42,8 @@ class GradientTape:
     def watch(self, value: Any) -> None:
         """Follow a tensor, a symbol or a variable, or a tree of them.
 
-        A NumPy array raises: each op would see a new value, and the gradient would vanish without a word.
+        A NumPy array raises: each op would see a new value, and the gradient would vanish without a word. So
+        ArgumentError for what is no value, DtypeError for one that is not of floats.
         """
         for leaf in tree.leaves(value):
             if not isinstance(leaf, Value):
@@ -64,10 +65,14 @@ class GradientTape:
 
         target: a value or a tree of them; several are summed, as are all elements of one.
         output_gradients: cotangents in the structure of `target`; ones where not given.
-        unconnected_gradients: "none", or "zero" for zeros in place of None.
+        unconnected_gradients: "none", or "zero" for zeros in place of None. GradientError at a second call without
+        persistent, ArgumentError for another unconnected_gradients.
         """
         if self._used and not self.persistent:
-            raise GradientError("this tape has been used; make it with persistent=True to ask it more than once")
+            raise GradientError(
+                "this tape has been asked for a gradient already; make it with "
+                "GradientTape(persistent=True) to ask it twice"
+            )
         if unconnected_gradients not in ("none", "zero"):
             raise ArgumentError(f'unconnected_gradients must be "none" or "zero", got {unconnected_gradients!r}')
         self._used = True
@@ -88,7 +93,8 @@ class GradientTape:
     def jacobian(self, target: Any, sources: Any) -> Any:
         """d target / d sources for each element of the target: (*target sizes, *source sizes) each; None as `gradient`.
 
-        One walk an element. The target's sizes must be known.
+        One walk an element. The target's sizes must be known. ArgumentError where the target is no single value,
+        ShapeError where its sizes are free.
         """
         if not isinstance(target, Value):
             raise ArgumentError(f"the target is a {type(target).__name__}; a jacobian needs one value made by ops")
@@ -125,7 +131,10 @@ class GradientTape:
             if not isinstance(target, Value):
                 raise ArgumentError(f"the target is a {type(target).__name__}; a gradient needs a value made by ops")
             if not is_float(target.dtype):
-                raise DtypeError(f"the target has dtype {target.dtype}; only floats have gradients")
+                raise DtypeError(
+                    f"the target has dtype {target.dtype}; only floats have gradients: take ops.max or ops.softmax in "
+                    "place of argmax, or ops.cast in front of the loss"
+                )
             seed = _seed(target, cotangent)
             key = id(self._versions(target)[-1])
             seeds[key] = seed if key not in seeds else seeds[key] + seed

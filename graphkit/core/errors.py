@@ -11,12 +11,18 @@ GraphkitError
  ├── GradientError         a gradient that does not exist (also a NotImplementedError)
  ├── NonFiniteError        a NaN or infinity in training, with layer, op and row (also an ArithmeticError)
  ├── ExportError           a model that cannot be written, or a file that does not answer as the model does
- └── SavingError           a model that cannot be saved, or a saved file that is refused (also a ValueError)
+ ├── SavingError           a model that cannot be saved, or a saved file that is refused (also a ValueError)
+ └── ServingError          a server that does not start, or a call that it refuses (also a RuntimeError)
 """
 
 from __future__ import annotations
 
 from typing import Any
+
+__all__ = [
+    "ArgumentError", "DtypeError", "ExportError", "GradientError", "GraphkitError", "LengthError", "NonFiniteError",
+    "RangeError", "SavingError", "ServingError", "ShapeError", "StateError", "TraceError",
+]  # fmt: skip
 
 
 class GraphkitError(Exception):
@@ -71,6 +77,10 @@ class SavingError(GraphkitError, ValueError):
     """A model that cannot be saved, or a saved file that cannot be taken."""
 
 
+class ServingError(GraphkitError, RuntimeError):
+    """A server that does not start or cannot be reached, or a call that it refuses."""
+
+
 def located(error: GraphkitError, place: str) -> GraphkitError:
     """The same error with the layer path in front of its message; once only."""
     if not place or getattr(error, "place", None):
@@ -88,5 +98,7 @@ def retold(error: GraphkitError, text: str, **more: Any) -> GraphkitError:
 def positive(what: str, value: Any) -> int:
     """The value; ArgumentError where it is no positive whole number."""
     if not isinstance(value, int) or value < 1:
-        raise ArgumentError(f"{what} must be a positive whole number, got {value!r}")
+        owner, _, name = what.rpartition(": ")
+        example = f"{owner}({name}=32)" if owner else f"{name}=32"
+        raise ArgumentError(f"{what} must be a positive whole number, got {value!r}; for example {example}")
     return value

@@ -19,5 +19,5 @@ def module(name: str, package: str | None = None) -> Any:
         if error.name is not None and not name.startswith(error.name):
             raise
         raise StateError(
-            f"this needs the package {package or name}; install it: pip install {package or name}"
+            f"this needs {name!r}, which is not installed; install it: pip install {package or name}"
         ) from error

@@ -18,7 +18,7 @@ from graphkit.core.context import current
 from graphkit.core.dimension import Dimension, Size, evaluate
 from graphkit.core.dtypes import Array, is_text
 from graphkit.core.errors import DtypeError, ExportError, GradientError
-from graphkit.core.pieces import Stages, lined_up
+from graphkit.core.pieces import Call, Stages, at_once, lined_up
 from graphkit.core.spec import Spec, show
 
 
@@ -38,14 +38,17 @@ class Value:
 
     @property
     def shape(self) -> tuple[int | None, ...]:
+        """The sizes; None for one that is free, whose name stands in `spec.dims`."""
         return self.spec.shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
+        """NumPy's dtype."""
         return self.spec.dtype
 
     @property
     def ndim(self) -> int:
+        """How many axes there are."""
         return self.spec.rank
 
 
@@ -226,6 +229,21 @@ class Op(Bindable):
             if mask is not None and out.ndim >= 2 and value.spec.dims[:2] == out.spec.dims[:2]:
                 found = mask if found is None or found is mask else found & mask
         return found
+
+
+class Staged(Op):
+    """An op whose kernel is what `stages` gives, also where it runs at once."""
+
+    def prepare(self, ins: Sequence[Array], out: Any, scratch: tuple[Array, ...]) -> Call:
+        return at_once(self.stages(ins, out, scratch))
+
+    def forward(self, *ins: Array, out: Any = None, scratch: Any = None) -> Any:
+        specs = [*map(spec_of, ins)]
+        if out is None:
+            found = self.infer(*specs)
+            out = tuple(s.empty() for s in found) if isinstance(found, tuple) else found.empty()
+        self.prepare(ins, out, tuple(s.empty() for s in self.scratch(*specs)) if scratch is None else scratch)()
+        return out
 
 
 class Body(Bindable):

@@ -17,12 +17,12 @@ class Recorded:
 
 
 def _recorded(init: Any) -> Any:
-    signature = inspect.signature(init)
+    signature = functools.cache(lambda: inspect.signature(init))  # most classes are never made
 
     @functools.wraps(init)
     def wrapped(self: Any, *args: Any, **kwargs: Any) -> None:
         if "_arguments" not in vars(self):
-            vars(self)["_arguments"] = dict(list(signature.bind_partial(self, *args, **kwargs).arguments.items())[1:])
+            vars(self)["_arguments"] = dict(list(signature().bind_partial(self, *args, **kwargs).arguments.items())[1:])
         init(self, *args, **kwargs)
 
     return wrapped

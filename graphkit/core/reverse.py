@@ -123,6 +123,7 @@ class ZerosLike(Op):
 
 
 def zeros_like(value: Any) -> Any:
+    """Zeros of the shape and dtype of x."""
     return apply(ZerosLike(), value)
 
 

@@ -97,7 +97,10 @@ def broadcast(name: str, left: Spec, right: Spec) -> Sizes:
         elif x == 1:
             out.append(y)
         elif isinstance(x, int) and isinstance(y, int):
-            raise ShapeError(f"{name} cannot broadcast {show(left.dims)} with {show(right.dims)}")
+            raise ShapeError(
+                f"{name} cannot broadcast {show(left.dims)} with {show(right.dims)}; give them equal sizes, with "
+                "layers.Dense or ops.reshape"
+            )
         else:
             out.append(x if isinstance(x, int) else y)
     return tuple(out)

@@ -73,7 +73,7 @@ class BaseVariable(Value):
         self.version += 1
 
     def assign(self, value: Any) -> BaseVariable:
-        """Replaces the value. Shapes must be equal (ShapeError names both)."""
+        """Replaces the value. ShapeError for another shape, StateError for a symbol outside a trace."""
         trace = current().trace
         if trace is not None:
             trace.assign(self, trace.read(value) if getattr(value, "is_variable", False) else value)

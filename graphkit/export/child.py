@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 
 from graphkit.core.dtypes import Array
 from graphkit.core.errors import ExportError
+from graphkit.core.progress import begin, stepped
 
 RUNNER = str(Path(__file__).with_name("runner.py"))
 SECONDS = 600
@@ -48,6 +50,7 @@ def run_file(
         }
         np.savez(given, **arrays)
         command = [sys.executable, "-I", RUNNER, str(os.getpid()), str(path.absolute()), str(given), str(results)]
+        begin("onnxruntime's answers", len(feeds))
         said = _told([*command, *([str(folder.absolute())] if folder else [])])
         ran = Ran([{} for _ in feeds], {}, list(dict.fromkeys(WARNING.findall(COLOUR.sub("", said)))))
         with np.load(results, allow_pickle=False) as archive:
@@ -69,17 +72,37 @@ def _plain(array: Any) -> Array:
 
 
 def _told(command: list[str]) -> str:
-    """What the child wrote to stderr; ExportError where it ended badly."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False, errors="replace")
-    except subprocess.TimeoutExpired as error:
-        raise ExportError(f"onnxruntime did not come to an end with the file in {SECONDS} s") from error
-    if done.returncode == 0:
-        return done.stderr
-    reached = done.stdout.strip().splitlines()[-1:] or ["loading"]
-    if done.returncode < 0:
-        name = signal.Signals(-done.returncode).name
+    """What the child wrote to stderr; ExportError where it ended badly. A line is printed as a case begins."""
+    reached, late = "loading", threading.Event()
+    with tempfile.TemporaryFile("w+", errors="replace") as errors:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, errors="replace") as child:
+            clock = threading.Timer(SECONDS, _stopped, (child, late))
+            clock.start()
+            try:
+                for line in child.stdout or ():
+                    if reached != "loading":
+                        stepped()
+                    reached = line.strip()
+            except BaseException:
+                child.kill()
+                raise
+            finally:
+                child.wait()
+                clock.cancel()
+        errors.seek(0)
+        said = errors.read()
+    if child.returncode == 0:
+        return said
+    if late.is_set():
+        raise ExportError(f"onnxruntime did not come to an end with the file in {SECONDS} s")
+    if child.returncode < 0:
+        name = signal.Signals(-child.returncode).name
         hint = ", as the system does when memory runs out" if name == "SIGKILL" else ""
-        raise ExportError(f"onnxruntime fails on the file at {reached[0]}: its process was killed by {name}{hint}")
-    said = done.stderr.strip().splitlines()[-1:] or [f"exit status {done.returncode}"]
-    raise ExportError(f"onnxruntime fails on the file at {reached[0]}: {said[0]}")
+        raise ExportError(f"onnxruntime fails on the file at {reached}: its process was killed by {name}{hint}")
+    last = said.strip().splitlines()[-1:] or [f"exit status {child.returncode}"]
+    raise ExportError(f"onnxruntime fails on the file at {reached}: {last[0]}")
+
+
+def _stopped(child: subprocess.Popen[str], late: threading.Event) -> None:
+    late.set()
+    child.kill()

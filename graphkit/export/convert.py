@@ -40,7 +40,10 @@ def check_opset(opset: int) -> int:
     """The opset itself; ArgumentError with the supported range."""
     newest = int(module("onnx").defs.onnx_opset_version())
     if opset not in OPSETS or opset > newest:
-        raise ArgumentError(f"opset {opset} is not supported; choose one from {OPSETS[0]} to {min(OPSETS[-1], newest)}")
+        raise ArgumentError(
+            f"opset {opset} is not supported; choose one from {OPSETS[0]} to "
+            f"{min(OPSETS[-1], newest)}, as export(opset=20)"
+        )
     return opset
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from graphkit.core.dimension import Dimension
 from graphkit.core.dtypes import Array, is_float
 from graphkit.core.lazy import module
+from graphkit.core.progress import begin
 from graphkit.export.child import run_file
 from graphkit.export.file import OnnxFile
 from graphkit.export.report import differences
@@ -28,6 +29,7 @@ def first_difference(source: Any, build: Callable[..., Any], feeds: list[Array],
     The ends that are values of the file are looked at there; the others, which rewrites took, in the graph that
     `build` writes with each end an output, under the file's weights.
     """
+    begin("the first layer that differs")
     file = OnnxFile.read(path)
     ends = _ends(source)
     ours = dict(

@@ -15,6 +15,7 @@ from graphkit.core.dtypes import dtype_name
 from graphkit.core.errors import ArgumentError, ExportError, GraphkitError, retold
 from graphkit.core.lazy import module
 from graphkit.core.op import spec_of
+from graphkit.core.progress import begin
 from graphkit.core.version import VERSION
 from graphkit.export.convert import Converted, convert
 from graphkit.export.external import DataFile, Tensors
@@ -123,7 +124,8 @@ def _target(path: Any) -> Path:
         )
     if target.is_dir():
         raise ExportError(
-            f"{str(target)!r} is a folder; give the name of the file, for example {str(target / 'model.onnx')!r}"
+            f"{str(target)!r} is a folder; give the name of the file, for example "
+            f"model.export({str(target / 'model.onnx')!r})"
         )
     return target
 
@@ -143,6 +145,7 @@ def _written(
     try:
         for name, source in sources.items():
             tensors = Tensors()
+            begin("the graph as ONNX")
             with of_signature(name):
                 converted = _built(source, opset, source.graph, source.output_names, tensors)
             if data is None and _outside(tensors.size, len(sources), external):

@@ -49,14 +49,14 @@ class OnnxFile:
     def read(cls, path: Path) -> OnnxFile:
         """The file; ExportError where it cannot be read or is none."""
         if not path.is_file():
-            raise ExportError(f"there is no file {str(path)!r}")
+            raise ExportError(f"there is no file {str(path)!r}; expected an ONNX file, as model.export writes it")
         onnx = module("onnx")
         try:
             proto = onnx.load(str(path), load_external_data=False)
         except Exception as error:  # protobuf's errors have no base that is its own
-            raise ExportError(f"{str(path)!r} is no ONNX file: {error}") from error
+            raise ExportError(f"{str(path)!r} is no ONNX file, as model.export writes it: {error}") from error
         if not proto.ir_version or not proto.HasField("graph"):
-            raise ExportError(f"{str(path)!r} is no ONNX file: it holds no graph")
+            raise ExportError(f"{str(path)!r} is no ONNX file: it holds no graph; model.export writes one")
         return cls(path, proto)
 
     @cached_property

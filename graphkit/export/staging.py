@@ -23,6 +23,7 @@ from typing import Any
 
 from graphkit.core.errors import ExportError
 from graphkit.core.lazy import module
+from graphkit.core.progress import begin
 from graphkit.export.external import is_ours, relocated
 from graphkit.export.file import OnnxFile
 
@@ -64,6 +65,7 @@ class Staging:
     def write(self, path: Path, proto: Any) -> None:
         """Writes an ONNX file and checks it by its path, as its weights may lie outside it."""
         onnx = module("onnx")
+        begin("writing and checking the file")
         _written(path, proto.SerializeToString())
         try:
             onnx.checker.check_model(str(path), full_check=True)

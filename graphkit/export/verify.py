@@ -10,6 +10,7 @@ import numpy as np
 
 from graphkit.core.dtypes import Array
 from graphkit.core.errors import ExportError, GraphkitError, ShapeError
+from graphkit.core.progress import each
 from graphkit.export.child import run_file
 from graphkit.export.difference import first_difference, planned
 from graphkit.export.report import TOLERANCE, Report
@@ -38,7 +39,7 @@ def compared(
     usual = RECURRENT_TOLERANCE if kinds & {"LSTM", "Scan", "While"} else TOLERANCE
     report = Report(tolerance=usual if tolerance is None else tolerance)
     cases: list[tuple[list[Array], list[Array]]] = []
-    for case in _sizes(source, sizes):
+    for case in each("the model's answers", _sizes(source, sizes)):
         fitting = _fitting(source, answers, case, LONGER if sizes is None else (0,))
         if fitting is not None:
             cases.append(fitting[1:])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from graphkit.core.context import Allowance, changed
 from graphkit.core.errors import ArgumentError, GraphkitError, SavingError
+from graphkit.core.lazy import module
+from graphkit.core.progress import working
 from graphkit.interop.keras_config import KerasReader
 from graphkit.interop.keras_file import Weights, read_keras, read_weights
 from graphkit.interop.keras_weights import set_optimizer, set_weights
@@ -26,13 +27,16 @@ def from_keras(model: Any, custom_objects: Mapping[str, Any] | None = None, comp
     'graphkit[keras]'). A compiled model brings its optimizer with slots, step count and rate or schedule, its losses,
     weights of losses and metrics. custom_objects: graphkit's own versions of your classes and functions by name, beside
     those that `register_serializable` made known. Raises SavingError, which names every layer that cannot be taken with
-    its class and the reason, and for a file that is damaged.
+    its class and the reason, and for a file that is damaged. ArgumentError for what is neither.
     """
     if isinstance(model, str | Path):
         return _loaded(Path(model), custom_objects, compile)
     if not any(c.__module__.split(".")[0] == "keras" for c in type(model).__mro__) or not hasattr(model, "save"):
-        raise ArgumentError(f"from_keras takes a Keras 3 model or the path of a .keras file, got {model!r}")
-    with tempfile.TemporaryDirectory() as folder:
+        raise ArgumentError(
+            f"from_keras takes a Keras 3 model or the path of a .keras file, got {model!r}; "
+            "models.load_model reads graphkit's own"
+        )
+    with module("tempfile").TemporaryDirectory() as folder:
         path = Path(folder) / "model.keras"
         model.save(path)
         return _loaded(path, custom_objects, compile)
@@ -49,7 +53,14 @@ def load_keras_weights(model: Any, path: Any, strict: bool = True) -> WeightsRep
 
 
 def _loaded(path: Path, custom_objects: Mapping[str, Any] | None, compile: bool) -> Any:
-    entry, weights = read_keras(path)
+    with working("load"):
+        entry, weights = read_keras(path)
+        return _whole(path, entry, weights, custom_objects, compile)
+
+
+def _whole(
+    path: Path, entry: dict[str, Any], weights: Weights, custom_objects: Mapping[str, Any] | None, compile: bool
+) -> Any:
     try:
         with changed(allowance=Allowance(2 * path.stat().st_size + SPARE)):
             return _made(entry, weights, custom_objects, compile)

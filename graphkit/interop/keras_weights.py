@@ -120,7 +120,7 @@ def set_optimizer(model: Any, file: Weights) -> None:
             "shapes; it was built when other weights were trained. Give compile=False, then compile anew"
         )
     if not arrays:
-        warnings.warn(f"{model.name!r}: the file holds no optimizer state; it begins anew", UserWarning, stacklevel=4)
+        warnings.warn(f"{model.name!r}: the file holds no optimizer state; it begins anew", UserWarning, stacklevel=6)
         return
     for variable, (_, array) in zip(wanted, sorted(arrays.items()), strict=True):
         if variable is not None:

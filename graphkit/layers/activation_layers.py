@@ -14,7 +14,10 @@ from graphkit.ops.attention import lowest
 
 
 class ReLU(Layer):
-    """x where x > threshold, else negative_slope (x - threshold); not above max_value"""
+    """x where x > threshold, else negative_slope (x - threshold); not above max_value.
+
+    ArgumentError for a negative setting.
+    """
 
     def __init__(
         self, max_value: float | None = None, negative_slope: float = 0.0, threshold: float = 0.0, **kwargs: Any
@@ -32,7 +35,7 @@ class ReLU(Layer):
 
 
 class LeakyReLU(Layer):
-    """x where x > 0, else negative_slope x (Maas et al., 2013)"""
+    """x where x > 0, else negative_slope x (Maas et al., 2013)."""
 
     def __init__(self, negative_slope: float = 0.3, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -59,6 +62,7 @@ class PReLU(Layer):
         self.shared_axes = (shared_axes,) if isinstance(shared_axes, int) else tuple(shared_axes or ())
 
     def build(self, input_shape: Any) -> None:
+        """Makes the weights; ShapeError for a free axis that is not shared."""
         shape = [1 if axis in self.shared_axes else size for axis, size in enumerate(input_shape)][1:]
         if None in shape:
             raise ShapeError(
@@ -75,7 +79,7 @@ class PReLU(Layer):
 
 
 class ELU(Layer):
-    """x where x >= 0, else alpha (e^x - 1) (Clevert et al., 2016)"""
+    """x where x >= 0, else alpha (e^x - 1) (Clevert et al., 2016)."""
 
     def __init__(self, alpha: float = 1.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)

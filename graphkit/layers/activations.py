@@ -11,7 +11,7 @@ from graphkit.core.errors import ArgumentError
 
 
 def linear(x: Any) -> Any:
-    """x"""
+    """x."""
     return x
 
 

@@ -38,11 +38,11 @@ def all_hold(masks: Sequence[Any]) -> Any:
 
 
 class Attention(Layer):
-    """softmax(score(q, k)) v for a list of query (b, t, n), value (b, s, m), and key (b, s, n) where it is another
+    """softmax(score(q, k)) v for a list of query (b, t, n), value (b, s, m), and key (b, s, n) where it is another.
 
     score_mode "dot": q k^T (Luong et al., 2015), times a weight `scale` where use_scale; "concat":
     concat_score_weight sum(tanh(scale (q + k))). mask: a list of those of query and value, which are the inputs' own
-    where not given; the output is 0 where the query's is False.
+    where not given; the output is 0 where the query's is False. ArgumentError for another score_mode.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class Attention(Layer):
         self.dropout_layer = Dropout(dropout, seed=seed, name="dropout")
 
     def build(self, input_shape: Any) -> None:
+        """Makes the weights; ArgumentError where it is not given a list of two or three."""
         check_several(self, input_shape)
         if len(input_shape) not in (2, 3):
             raise ArgumentError(f"{type(self).__name__} takes a list of query, value and key, got {len(input_shape)}")
@@ -79,6 +80,7 @@ class Attention(Layer):
         self, inputs: Sequence[Any], mask: Any = None, return_attention_scores: bool = False,
         use_causal_mask: bool = False,
     ) -> Any:  # fmt: skip
+        """Computes the outputs; ShapeError for values of another rank than 3."""
         query, value, key = (*inputs, inputs[1])[:3]
         if any(spec_of(x).rank != 3 for x in (query, value, key)):
             shapes = ", ".join(show(spec_of(x).dims) for x in inputs)
@@ -236,7 +238,7 @@ class GroupQueryAttention(MultiHeadAttention):
     """`MultiHeadAttention` whose query has more heads than key and value (Ainslie et al., 2023).
 
     Each head of key and value serves num_query_heads / num_key_value_heads heads of the query that stand together.
-    Weights: as there, those of key and value with num_key_value_heads.
+    Weights: as there, those of key and value with num_key_value_heads. ArgumentError where the heads do not divide.
     """
 
     def __init__(

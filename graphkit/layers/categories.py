@@ -57,7 +57,7 @@ class Encoding(Layer):
 class CategoryEncoding(Encoding):
     """Whole numbers in [0, num_tokens) as vectors of that size; see `Encoding`. RangeError for one outside.
 
-    count_weights: what each counts for, with "count".
+    count_weights: what each counts for, with "count". ArgumentError for another num_tokens, or sparse.
     """
 
     whole_numbers = True
@@ -72,6 +72,7 @@ class CategoryEncoding(Encoding):
         self.num_tokens = num_tokens
 
     def call(self, inputs: Any, count_weights: Any = None) -> Any:
+        """Computes the outputs; ArgumentError for count_weights without output_mode "count"."""
         if count_weights is not None and self.output_mode != "count":
             raise ArgumentError(f"CategoryEncoding: count_weights need output_mode 'count', not {self.output_mode!r}")
         ids = apply(WholeNumbers(), inputs) if is_float(spec_of(inputs).dtype) else inputs
@@ -84,6 +85,7 @@ class Discretization(Encoding):
     """The bin of each number: how many boundaries are not above it; see `Encoding` for its form.
 
     The boundaries are given, or learnt by `adapt`, which makes num_bins of about equal weight, to within epsilon.
+    ArgumentError where both or none are given, or sparse.
     """
 
     def __init__(
@@ -97,7 +99,7 @@ class Discretization(Encoding):
         self.num_bins, self.epsilon = num_bins, epsilon
 
     def adapt(self, data: Any) -> None:
-        """Learns the boundaries from an array, or from batches; what it knew before is forgotten."""
+        """Learns the boundaries anew from an array or batches. ArgumentError where they were given, or for none."""
         if self.num_bins is None:
             raise ArgumentError(f"{self.name}: bin_boundaries were given, so there is nothing to adapt")
         summary = np.zeros((2, 0), np.float32)
@@ -113,6 +115,7 @@ class Discretization(Encoding):
         return {**super().get_config(), **learnt}
 
     def call(self, inputs: Any) -> Any:
+        """Computes the outputs; StateError where nothing was learnt."""
         if self.bin_boundaries is None:
             raise StateError(f"{self.name} has no boundaries yet; call adapt(data) first, or give bin_boundaries")
         boundaries = np.asarray(self.bin_boundaries, np.float32)

@@ -9,6 +9,8 @@ from graphkit import ops
 from graphkit.core.errors import ArgumentError
 from graphkit.layers.identifiers import find, snake_case
 
+__all__ = ["Constraint", "MaxNorm", "MinMaxNorm", "NonNeg", "UnitNorm", "get"]
+
 SMALL = 1e-7
 
 
@@ -21,7 +23,7 @@ class Constraint:
 
 
 class MaxNorm(Constraint):
-    """w scaled down so that its norm along `axis` is at most max_value"""
+    """w scaled down so that its norm along `axis` is at most max_value."""
 
     def __init__(self, max_value: float = 2.0, axis: int | Sequence[int] = 0) -> None:
         self.max_value, self.axis = float(max_value), axis
@@ -32,14 +34,14 @@ class MaxNorm(Constraint):
 
 
 class NonNeg(Constraint):
-    """max(w, 0)"""
+    """max(w, 0)."""
 
     def __call__(self, w: Any) -> Any:
         return w * ops.cast(w >= 0.0, w.dtype)
 
 
 class UnitNorm(Constraint):
-    """w / |w| along `axis`"""
+    """w / |w| along `axis`."""
 
     def __init__(self, axis: int | Sequence[int] = 0) -> None:
         self.axis = axis
@@ -49,7 +51,7 @@ class UnitNorm(Constraint):
 
 
 class MinMaxNorm(Constraint):
-    """w moved by `rate` towards a norm along `axis` between min_value and max_value"""
+    """w moved by `rate` towards a norm along `axis` between min_value and max_value."""
 
     def __init__(
         self, min_value: float = 0.0, max_value: float = 1.0, rate: float = 1.0, axis: int | Sequence[int] = 0

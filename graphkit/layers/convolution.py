@@ -59,7 +59,7 @@ class Filtering(Layer):
         if len(shape) != self.axes + 2 or shape[-1] is None:
             raise ShapeError(
                 f"{type(self).__name__} takes a value of rank {self.axes + 2}, (batch, *sizes, channels), whose "
-                f"channels are known, got shape {tuple(shape)}"
+                f"channels are known, got shape {tuple(shape)}; layers.Reshape adds an axis for them"
             )
         self.channels = int(shape[-1])
         return self.channels
@@ -78,7 +78,7 @@ class Filtering(Layer):
             )
 
     def finished(self, x: Any) -> Any:
-        """activation(x + bias)"""
+        """activation(x + bias)."""
         return self.activation(x + self.bias if self.use_bias else x)
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
@@ -110,6 +110,7 @@ class Convolution(Filtering):
         self.kernel_regularizer = regularizers.get(kernel_regularizer)
 
     def build(self, input_shape: Any) -> None:
+        """Makes the weights; ShapeError where the groups do not divide the channels."""
         channels = self.channels_of(input_shape)
         if channels % self.groups:
             raise ShapeError(

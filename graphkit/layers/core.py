@@ -44,11 +44,12 @@ class Dense(Layer):
         self.bias_regularizer = regularizers.get(bias_regularizer)
 
     def build(self, input_shape: Any) -> None:
+        """Makes the weights; ShapeError where the last size is free."""
         size = input_shape[-1] if input_shape else None
         if size is None:
             raise ShapeError(
                 f"Dense needs to know the last size of its input, got shape {input_shape}; "
-                "give the Input a fixed length, or pool over the free axis first"
+                "give the Input a fixed length, or pool over the free axis first, with layers.GlobalAveragePooling1D"
             )
         self.kernel = self.add_weight(
             (size, self.units), self.kernel_initializer, regularizer=self.kernel_regularizer, name="kernel",
@@ -66,9 +67,13 @@ class Dense(Layer):
             self.lora_kernel_b = self.add_weight((rank, self.units), "zeros", name="lora_kernel_b")
 
     def call(self, inputs: Any) -> Any:
+        """Computes the outputs; ShapeError where the last size is another than that of the kernel."""
         expected = self.kernel.array.shape[0]
         if spec_of(inputs).dims[-1] != expected:
-            raise ShapeError(f"expected an input whose last size is {expected}, got {show(spec_of(inputs).dims)}")
+            raise ShapeError(
+                f"expected an input whose last size is {expected}, got {show(spec_of(inputs).dims)}; "
+                "one layer has one kernel, so make another with layers.Dense"
+            )
         kernel = self.kernel
         if self.lora_rank:
             kernel = kernel + ops.matmul(self.lora_kernel_a, self.lora_kernel_b) * (self.lora_alpha / self.lora_rank)
@@ -90,7 +95,8 @@ class Embedding(Layer):
     ) -> None:  # fmt: skip
         super().__init__(**kwargs)
         self.embeddings_constraint = constraints.get(embeddings_constraint)
-        self.input_dim, self.output_dim = input_dim, output_dim
+        self.input_dim = positive("Embedding: input_dim", input_dim)
+        self.output_dim = positive("Embedding: output_dim", output_dim)
         self.embeddings_initializer = initializers.get(embeddings_initializer)
         self.embeddings_regularizer = regularizers.get(embeddings_regularizer)
         self.mask_zero = mask_zero
@@ -185,7 +191,7 @@ class Activation(Layer):
 
 
 class Identity(Layer):
-    """x"""
+    """x."""
 
     def call(self, inputs: Any) -> Any:
         return inputs
@@ -204,13 +210,16 @@ class ActivityRegularization(Layer):
 class Dropout(Layer):
     """In training, each element is 0 with probability `rate`, else x / (1 - rate); otherwise x.
 
-    Srivastava et al., 2014. seed: a whole number for a stream of its own.
+    Srivastava et al., 2014. seed: a whole number for a stream of its own. ArgumentError for a rate outside [0, 1).
     """
 
     def __init__(self, rate: float, noise_shape: Any = None, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not 0 <= rate < 1:
-            raise ArgumentError(f"{type(self).__name__}: rate must be at least 0 and below 1, got {rate}")
+            raise ArgumentError(
+                f"{type(self).__name__}: rate must be at least 0 and below 1, got {rate}; for half: "
+                f"{type(self).__name__}(rate=0.5)"
+            )
         self.rate, self.noise_shape = rate, noise_shape
         self.generator = None if seed is None else ops.random.SeedGenerator(seed)
 
@@ -240,8 +249,15 @@ class Reshape(Layer):
         self.target_shape = tuple(target_shape)
 
     def call(self, inputs: Any) -> Any:
+        """Computes the outputs; ShapeError where the sizes do not divide."""
         dims = spec_of(inputs).dims
         if -1 not in self.target_shape:
+            given, wanted = count(dims[1:]), count(self.target_shape)
+            if isinstance(given, int) and isinstance(wanted, int) and given != wanted:
+                raise ShapeError(
+                    f"Reshape cannot make {self.target_shape} ({wanted} values a row) of {show(dims)} ({given}); "
+                    "layers.Reshape((-1, ...)) takes what is left"
+                )
             return mask_told(self, inputs, ops.reshape(inputs, (dims[0], *self.target_shape)))
         known = count([d for d in self.target_shape if d != -1])
         total = count(dims[1:])

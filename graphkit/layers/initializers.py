@@ -19,6 +19,12 @@ from graphkit.core.seeds import next_seed
 from graphkit.core.spec import show
 from graphkit.layers.identifiers import find, snake_case
 
+__all__ = [
+    "Constant", "GlorotNormal", "GlorotUniform", "HeNormal", "HeUniform", "Identity", "Initializer", "LecunNormal",
+    "LecunUniform", "Ones", "Orthogonal", "RandomNormal", "RandomUniform", "TruncatedNormal", "VarianceScaling",
+    "Zeros", "get",
+]  # fmt: skip
+
 DEVIATION_CUT_AT_TWO = 0.87962566103423978
 
 
@@ -34,7 +40,7 @@ class Initializer:
 
 @dataclass(frozen=True)
 class Zeros(Initializer):
-    """0"""
+    """All 0."""
 
     def __call__(self, shape: Sequence[int], dtype: Any = None) -> Array:
         return np.zeros(tuple(shape), as_dtype(dtype))
@@ -42,7 +48,7 @@ class Zeros(Initializer):
 
 @dataclass(frozen=True)
 class Ones(Initializer):
-    """1"""
+    """All 1."""
 
     def __call__(self, shape: Sequence[int], dtype: Any = None) -> Array:
         return np.ones(tuple(shape), as_dtype(dtype))

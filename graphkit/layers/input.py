@@ -15,7 +15,7 @@ from graphkit.layers.layer import Layer
 
 
 class InputLayer(Layer):
-    """The layer behind an Input; has no weights. `declared` tells whether a dtype was given."""
+    """Behind an Input. `declared`: whether a dtype was given. ArgumentError unless shape or batch_shape is given."""
 
     def __init__(
         self, shape: Sequence[int | None] | None = None, batch_size: int | None = None, dtype: Any = None,
@@ -31,7 +31,7 @@ class InputLayer(Layer):
         self.built = True
 
     def call(self, inputs: Any) -> Any:
-        """inputs"""
+        """inputs."""
         return inputs
 
     def symbol(self) -> Symbol:
@@ -57,7 +57,11 @@ class InputLayer(Layer):
 
 def _sequence(shape: Any) -> tuple[Any, ...]:
     if isinstance(shape, int):
-        raise ArgumentError(f"Input shape must be a tuple, got {shape}; write shape=({shape},)")
+        raise ArgumentError(f"Input shape must be a tuple, got {shape}; write Input(shape=({shape},))")
+    if isinstance(shape, str):
+        raise ArgumentError(
+            f"Input shape must be a tuple, got the text {shape!r}; write Input(shape=..., name={shape!r})"
+        )
     return tuple(shape)
 
 

@@ -25,7 +25,7 @@ from graphkit.core.spec import show
 from graphkit.graph.symbol import RECORD, Symbol
 from graphkit.layers import regularizers
 from graphkit.layers.call import Calls, note_end, record
-from graphkit.layers.identifiers import snake_case
+from graphkit.layers.identifiers import snake_case, unknown_argument
 from graphkit.layers.naming import unique_name
 from graphkit.layers.state import Penalties, State
 from graphkit.ops import Variable, cast, convert_to_tensor
@@ -39,7 +39,7 @@ class Layer(State):
     Override `__init__`, `build(input_shape)` to make weights, `call(inputs, ...)` to compute; `call` may ask for
     `training` and `mask`. Weights are made with `add_weight` or as `graphkit.Variable` attributes; sub-layers are
     attributes, also in lists and dicts. activity_regularizer: a penalty of each output divided by its rows, added once
-    a call.
+    a call. ArgumentError for an unknown argument, or a name with '/'.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -50,11 +50,17 @@ class Layer(State):
             cls.build = _noted(cls.build)  # type: ignore[method-assign] # the same hook
 
     def __init__(
-        self, *, trainable: bool = True, name: str | None = None, dtype: Any = None, activity_regularizer: Any = None
-    ) -> None:
+        self, *, trainable: bool = True, name: str | None = None, dtype: Any = None, activity_regularizer: Any = None,
+        **unknown: Any,
+    ) -> None:  # fmt: skip
+        if unknown:
+            raise unknown_argument(type(self), next(iter(unknown)))
         self.name = name or unique_name(snake_case(type(self).__name__))
         if "/" in self.name:
-            raise ArgumentError(f"layer name {self.name!r} holds a '/', which separates the names in a path")
+            raise ArgumentError(
+                f"layer name {self.name!r} holds a '/', which separates the names in a path; give "
+                f"another, such as name={self.name.replace('/', '_')!r}"
+            )
         self.dtype = default_float() if dtype is None else as_dtype(dtype)
         self.built = False
         self._trainable = trainable

@@ -120,35 +120,35 @@ class Concatenate(Layer):
 
 
 def concatenate(inputs: Sequence[Any], axis: int = -1, **kwargs: Any) -> Any:
-    """Concatenate(axis)(inputs)"""
+    """Concatenate(axis)(inputs)."""
     return Concatenate(axis, **kwargs)(inputs)
 
 
 def add(inputs: Sequence[Any], **kwargs: Any) -> Any:
-    """Add()(inputs)"""
+    """Add()(inputs)."""
     return Add(**kwargs)(inputs)
 
 
 def subtract(inputs: Sequence[Any], **kwargs: Any) -> Any:
-    """Subtract()(inputs)"""
+    """Subtract()(inputs)."""
     return Subtract(**kwargs)(inputs)
 
 
 def multiply(inputs: Sequence[Any], **kwargs: Any) -> Any:
-    """Multiply()(inputs)"""
+    """Multiply()(inputs)."""
     return Multiply(**kwargs)(inputs)
 
 
 def average(inputs: Sequence[Any], **kwargs: Any) -> Any:
-    """Average()(inputs)"""
+    """Average()(inputs)."""
     return Average(**kwargs)(inputs)
 
 
 def maximum(inputs: Sequence[Any], **kwargs: Any) -> Any:
-    """Maximum()(inputs)"""
+    """Maximum()(inputs)."""
     return Maximum(**kwargs)(inputs)
 
 
 def minimum(inputs: Sequence[Any], **kwargs: Any) -> Any:
-    """Minimum()(inputs)"""
+    """Minimum()(inputs)."""
     return Minimum(**kwargs)(inputs)

@@ -14,7 +14,7 @@ from graphkit.ops.random import normal, uniform
 
 
 class GaussianNoise(Layer):
-    """In training, x + n with n of the normal distribution of deviation `stddev`; otherwise x."""
+    """In training, x + n, n normal of deviation `stddev`; otherwise x. ArgumentError for a negative stddev."""
 
     def __init__(self, stddev: float, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -33,7 +33,7 @@ class GaussianNoise(Layer):
 class GaussianDropout(Layer):
     """In training, x n with n of the normal distribution around 1 of variance rate / (1 - rate); otherwise x.
 
-    Srivastava et al., 2014.
+    Srivastava et al., 2014. ArgumentError for a rate outside [0, 1).
     """
 
     def __init__(self, rate: float, seed: int | None = None, **kwargs: Any) -> None:

@@ -107,7 +107,7 @@ class RMSNormalization(Layer):
 
 
 class UnitNormalization(Layer):
-    """x / |x|, with the length |x| = sqrt(sum(x^2)) over `axis`; 0 where x is 0"""
+    """x / |x|, with the length |x| = sqrt(sum(x^2)) over `axis`; 0 where x is 0."""
 
     def __init__(self, axis: Axes = -1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -131,6 +131,7 @@ class GroupNormalization(Affine):
         self.groups, self.axis = groups, axis
 
     def build(self, input_shape: Any) -> None:
+        """Makes the weights; ArgumentError where the groups do not divide the channels."""
         shape = sizes_along(self, input_shape, self.axis)
         groups = shape[0] if self.groups == -1 else self.groups
         if groups < 1 or shape[0] % groups:

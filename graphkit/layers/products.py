@@ -18,7 +18,7 @@ class Dot(Layer):
     """The products of two values summed over one axis of each, batch by batch.    (b, 2, 3), (b, 5, 3) -> (b, 2, 5)
 
     axes: one axis for both, or a pair. normalize: both are brought to length 1 along it, which gives the cosine.
-    Two vectors for each row give (b, 1).
+    Two vectors for each row give (b, 1). ArgumentError where axes are not one or two whole numbers.
     """
 
     def __init__(self, axes: int | Sequence[int], normalize: bool = False, **kwargs: Any) -> None:
@@ -31,6 +31,7 @@ class Dot(Layer):
         check_several(self, input_shape, 2)
 
     def call(self, inputs: Sequence[Any]) -> Any:
+        """Computes the outputs; ArgumentError where an axis is 0, the batch."""
         pair = [self.axes] * 2 if isinstance(self.axes, int) else self.axes
         ranks = [spec_of(x).rank for x in inputs]
         axes = [axis_of(a, rank) for a, rank in zip(pair, ranks, strict=True)]
@@ -73,6 +74,7 @@ class EinsumDense(Layer):
         self.bias_constraint = constraints.get(bias_constraint)
 
     def build(self, input_shape: Any) -> None:
+        """Makes the weights; ArgumentError for an equation that cannot be read, or other bias_axes."""
         given, _, result = self.equation.partition("->")
         source, _, weight = given.partition(",")
         if not (source and weight and result):
@@ -140,5 +142,5 @@ def _aligned(letters: str, sizes: tuple[int | None, ...]) -> dict[str, int | Non
 
 
 def dot(inputs: Sequence[Any], axes: int | Sequence[int] = -1, **kwargs: Any) -> Any:
-    """Dot(axes)(inputs)"""
+    """Dot(axes)(inputs)."""
     return Dot(axes, **kwargs)(inputs)

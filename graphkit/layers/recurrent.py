@@ -114,10 +114,12 @@ class Recurrent(Layer):
     # the layer
 
     def build(self, input_shape: Any) -> None:
+        """Makes the weights; ShapeError where the last size is not known or the rank is another."""
         shape = input_shape[0] if isinstance(input_shape, list) else input_shape
         if len(shape) != self.rank or shape[-1] is None:
             raise ShapeError(
-                f"{type(self).__name__} takes {self.form} with {self.form.split()[-1][:-1]} known, got {tuple(shape)}"
+                f"{type(self).__name__} takes {self.form} with {self.form.split()[-1][:-1]} known, got {tuple(shape)}; "
+                "layers.Reshape adds an axis"
             )
         own, between = self.kernel_shapes(shape[-1])
         self.kernel = self.add_weight(
@@ -156,6 +158,7 @@ class Recurrent(Layer):
             state.assign(np.zeros(state.array.shape, state.dtype))
 
     def call(self, sequences: Any, initial_state: Any = None, mask: Any = None, training: bool = False) -> Any:
+        """Computes the outputs; ShapeError for another rank."""
         x, spec = sequences, spec_of(sequences)
         if spec.rank != self.rank:
             raise ShapeError(f"{type(self).__name__} takes {self.form}, got {show(spec.dims)}")
@@ -217,10 +220,15 @@ class Recurrent(Layer):
         return kept * (1.0 / (1.0 - rate))
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
-        kept = None
-        if self.return_sequences and mask is not None:
-            kept = ops.flip(mask, 1) if self.go_backwards else mask
-        return [kept, *[None] * self.n_states] if self.return_state else kept
+        return masks_of(self, mask, self.n_states)
+
+
+def masks_of(layer: Any, mask: Any, states: int) -> Any:
+    """The masks of what a recurrent layer gives: the sequence keeps its own, a state has none."""
+    kept = None
+    if layer.return_sequences and mask is not None:
+        kept = ops.flip(mask, 1) if layer.go_backwards else mask
+    return [kept, *[None] * states] if layer.return_state else kept
 
 
 class LSTM(Recurrent):

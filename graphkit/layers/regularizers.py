@@ -10,6 +10,8 @@ from graphkit import ops
 from graphkit.core.errors import ArgumentError
 from graphkit.layers.identifiers import find
 
+__all__ = ["L1", "L1L2", "L2", "Regularizer", "get"]
+
 
 class Regularizer:
     """A function of a weight that gives a scalar; equal where its settings are."""
@@ -20,7 +22,7 @@ class Regularizer:
 
 @dataclass(frozen=True)
 class L1(Regularizer):
-    """l1 sum(|x|)"""
+    """l1 sum(|x|)."""
 
     l1: float = 0.01
 
@@ -33,7 +35,7 @@ class L1(Regularizer):
 
 @dataclass(frozen=True)
 class L2(Regularizer):
-    """l2 sum(x^2)"""
+    """l2 sum(x^2)."""
 
     l2: float = 0.01
 
@@ -46,7 +48,7 @@ class L2(Regularizer):
 
 @dataclass(frozen=True)
 class L1L2(Regularizer):
-    """l1 sum(|x|) + l2 sum(x^2)"""
+    """l1 sum(|x|) + l2 sum(x^2)."""
 
     l1: float = 0.0
     l2: float = 0.0

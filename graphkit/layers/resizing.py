@@ -38,7 +38,7 @@ class Resizing(Sized):
     interpolation: "bilinear", "nearest" or "bicubic", with half-pixel centres. crop_to_aspect_ratio: of the image the
     largest part in the middle that has the new shape; pad_to_aspect_ratio: the image in the middle of the smallest
     frame that has it, or one line less where its middle is between two, filled with fill_value. "nearest" keeps the
-    dtype.
+    dtype. ArgumentError for another setting.
     """
 
     def __init__(

@@ -14,7 +14,7 @@ from graphkit.core.op import apply, spec_of
 from graphkit.core.spec import show
 from graphkit.layers.gru import GRU
 from graphkit.layers.layer import Layer
-from graphkit.layers.recurrent import LSTM, Recurrent
+from graphkit.layers.recurrent import LSTM, Recurrent, masks_of
 from graphkit.layers.simple_rnn import SimpleRNN
 from graphkit.ops.cells import over_steps
 from graphkit.ops.shape import BroadcastTo
@@ -32,6 +32,7 @@ class CellLayer(Recurrent):
         return self.units if self.n_states == 1 else [self.units] * self.n_states
 
     def build(self, input_shape: Any) -> None:
+        """Makes the weights; ArgumentError for dropout or stateful, which the whole layer takes."""
         if self.dropout or self.recurrent_dropout or self.stateful:
             raise ArgumentError(f"{type(self).__name__} takes no dropout and no stateful; the whole layer does")
         super().build((input_shape[0], None, input_shape[-1]))
@@ -89,7 +90,8 @@ class RNN(Layer):
     """A cell over axis 1; a list of cells is stacked.    (b, t, f) -> (b, units)
 
     A cell is a layer with `state_size`, called on (x, states), that gives (output, states); cells of one's own need a
-    fixed number of steps. The other arguments and the masks are those of `LSTM`.
+    fixed number of steps. The other arguments and the masks are those of `LSTM`. ArgumentError for a cell without
+    state_size.
     """
 
     stateful = False
@@ -120,6 +122,7 @@ class RNN(Layer):
         return cells if all(isinstance(c, CellLayer) for c in cells) else []
 
     def call(self, sequences: Any, initial_state: Any = None, mask: Any = None, training: bool = False) -> Any:
+        """Computes the outputs; ShapeError for another rank than 3."""
         x, spec = sequences, spec_of(sequences)
         if spec.rank != 3:
             raise ShapeError(f"RNN takes (batch, steps, features), got {show(spec.dims)}")
@@ -170,10 +173,7 @@ class RNN(Layer):
         return (ops.stack(found, 1) if self.return_sequences else output), last
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
-        kept = None
-        if self.return_sequences and mask is not None:
-            kept = ops.flip(mask, 1) if self.go_backwards else mask
-        return [kept, *[None] * len(_sizes(self.cell))] if self.return_state else kept
+        return masks_of(self, mask, len(_sizes(self.cell)))
 
 
 def _sizes(cell: Any) -> list[int]:

@@ -60,7 +60,8 @@ class Normalization(Layer):
 
     mean and variance are given, or learnt from data by `adapt`; with `invert` the way back, x sqrt(variance) + mean.
     Weights, where they are learnt: mean, variance, count, none of them trained. As in Keras, new weights set on the
-    layer itself are in use after `finalize_state`; a model that is given weights calls it.
+    layer itself are in use after `finalize_state`; a model that is given weights calls it. ArgumentError where one of
+    both is given.
     """
 
     def __init__(
@@ -87,7 +88,10 @@ class Normalization(Layer):
             self.applied.values = tuple(ops.Variable(w.array.copy(), trainable=False, name=w.path) for w in self.learnt)
 
     def adapt(self, data: Any) -> None:
-        """Learns mean and variance from an array, or from batches; what it knew before is forgotten."""
+        """Learns mean and variance from an array, or from batches; what it knew before is forgotten.
+
+        ArgumentError where they were given, or for no rows; ShapeError for other sizes than before.
+        """
         if self.mean is not None:
             raise ArgumentError(f"{self.name}: mean and variance were given, so there is nothing to adapt")
         total, squares, rows = 0.0, 0.0, 0

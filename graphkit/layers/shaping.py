@@ -15,7 +15,7 @@ from graphkit.layers.layer import Layer, mask_told
 class Permute(Layer):
     """The axes behind the batch in another order, counted from 1.    (b, 3, 5), (2, 1) -> (b, 5, 3)
 
-    A mask stays where axis 1 does; else it ends here, with a warning.
+    A mask stays where axis 1 does; else it ends here, with a warning. ArgumentError for dims that are no order.
     """
 
     def __init__(self, dims: Sequence[int], **kwargs: Any) -> None:
@@ -36,6 +36,7 @@ class RepeatVector(Layer):
         self.n = positive("RepeatVector: n", n)
 
     def call(self, inputs: Any) -> Any:
+        """Computes the outputs; ShapeError for another rank than 2."""
         dims = spec_of(inputs).dims
         if len(dims) != 2:
             raise ShapeError(f"RepeatVector takes (batch, features), got {show(dims)}")

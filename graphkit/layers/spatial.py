@@ -98,6 +98,7 @@ class Cropping(Spatial):
         self.cropping = pairs(given, self.axes, f"{type(self).__name__}: cropping")
 
     def call(self, inputs: Any) -> Any:
+        """Computes the outputs; ShapeError where nothing is left."""
         check_rank(self, inputs, self.axes)
         for axis, (before, behind) in enumerate(self.cropping, 1):
             size = spec_of(inputs).dims[axis]
@@ -154,7 +155,10 @@ class UpSampling1D(UpSampling):
 
 
 class UpSampling2D(UpSampling):
-    """`UpSampling` over (b, height, width, c); interpolation "bilinear" draws straight lines between the values."""
+    """`UpSampling` over (b, height, width, c); interpolation "bilinear" draws straight lines between the values.
+
+    ArgumentError for another interpolation.
+    """
 
     axes = 2
 

@@ -16,7 +16,8 @@ class SpectralNormalization(Layer):
     """`layer`, its kernel divided by its largest singular value in each training call (Miyato et al., 2018).
 
     The value is estimated by power iterations, beginning at what the last call found; the kernel is a matrix of all its
-    axes but the last, and that. Weights: those of the layer, and vector_u (1, n).
+    axes but the last, and that. Weights: those of the layer, and vector_u (1, n). ArgumentError for what is no layer,
+    or no positive power_iterations.
     """
 
     def __init__(self, layer: Any, power_iterations: int = 1, **kwargs: Any) -> None:
@@ -29,6 +30,7 @@ class SpectralNormalization(Layer):
         self.layer, self.power_iterations = layer, power_iterations
 
     def build(self, input_shape: Any) -> None:
+        """Makes the weights; ArgumentError where the layer has no kernel."""
         layer: Any = self.layer
         if not layer.built:
             with changed(scope=(*current().scope, layer.name)):

@@ -166,14 +166,19 @@ class State:
         return [w.numpy() for w in self.weights]
 
     def set_weights(self, weights: Sequence[Any]) -> None:
-        """Sets all weights, in the order of `get_weights`; checks count and shapes before it changes any."""
+        """Sets all weights, in the order of `get_weights`; ArgumentError or ShapeError before any is changed."""
         own = self.weights
         if len(own) != len(weights):
-            raise ArgumentError(f"layer {self.name!r} has {len(own)} weights, got {len(weights)}")
+            raise ArgumentError(
+                f"layer {self.name!r} has {len(own)} weights, got {len(weights)}; give as many as get_weights() does"
+            )
         arrays = [np.asarray(w) for w in weights]
         for weight, array in zip(own, arrays, strict=True):
             if weight.array.shape != array.shape:
-                raise ShapeError(f"{weight.path!r} has shape {show(weight.array.shape)}, got {show(array.shape)}")
+                raise ShapeError(
+                    f"{weight.path!r} has shape {show(weight.array.shape)}, got {show(array.shape)}; "
+                    "give them in the order of get_weights()"
+                )
         for weight, array in zip(own, arrays, strict=True):
             weight.assign(array)
         for layer in self.walk()[1:]:

@@ -31,7 +31,8 @@ SPLITS = ("whitespace", "character", None)
 class StringLookup(Lookup):
     """The place of each string in a vocabulary; see `Lookup`. With `invert` the strings, oov_token for no place.
 
-    More than one place for unknown strings would need a hash, which has no ONNX form.
+    More than one place for unknown strings would need a hash, which has no ONNX form. So ArgumentError for it, and for
+    another encoding than UTF-8.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class StringLookup(Lookup):
         self._table = Vocabulary({**mask, **places})
 
     def call(self, inputs: Any) -> Any:
+        """Computes the outputs; DtypeError for strings with `invert`."""
         size, known = self.vocabulary_size(), self.known()
         if self.invert:
             if is_text(spec_of(inputs).dtype):
@@ -83,6 +85,7 @@ class TextVectorization(StringLookup):
     many words, or of the widths of a tuple, are the tokens. output_sequence_length: t; that of the longest where None.
     Place 0 is that of no word, 1 that of an unknown one; without "int", 0 that of an unknown one.
     standardize and split may be functions of arrays of strings; these do not export, nor does "character".
+    ArgumentError for another setting.
     """
 
     def __init__(
@@ -108,6 +111,7 @@ class TextVectorization(StringLookup):
 
     @property
     def data_sized(self) -> bool:  # type: ignore[override] # by its arguments
+        """Whether the data decide how many steps the output has."""
         whole = self.split is None and not self._widths
         return self.output_mode in ("int", "one_hot") and self.output_sequence_length is None and not whole
 

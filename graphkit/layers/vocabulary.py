@@ -71,7 +71,10 @@ class Lookup(Encoding):
         return [*(special if include_special_tokens else ()), *(self.vocabulary or ())]
 
     def set_vocabulary(self, vocabulary: Any, idf_weights: Any = None) -> None:
-        """Another vocabulary, with or without the special tokens in front; in "tf_idf" with a weight for each."""
+        """Another vocabulary, with or without the special tokens in front; in "tf_idf" with a weight for each.
+
+        ArgumentError for one that does not fit.
+        """
         if isinstance(vocabulary, str | bytes):
             raise ArgumentError(
                 f"{self.name}: vocabulary is a list of tokens, got {vocabulary!r}; read the file first, for example "
@@ -115,6 +118,7 @@ class Lookup(Encoding):
         """Learns the vocabulary from an array, a list, or from batches, `steps` at the most; forgets what it knew.
 
         For "tf_idf" a row is a document, and so is a batch of one dimension: log(1 + documents / (1 + those with it)).
+        ArgumentError where there is none.
         """
         counts, holding, documents = Counter[Any](), Counter[Any](), 0
         for tokens in self._documents(data, steps):

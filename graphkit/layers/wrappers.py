@@ -21,7 +21,8 @@ class Bidirectional(Layer):
     merge_mode joins the two outputs: "concat" along the last axis, "sum", "mul", "ave", or None for both. The backward
     sequence is given in the order of the steps; masked steps of both are 0. States, given and returned: those of the
     forward layer, then those of the backward one. `layer` is a pattern: both layers are made from its constructor
-    arguments, with weights of their own; backward_layer is taken as it is.
+    arguments, with weights of their own; backward_layer is taken as it is. ArgumentError for another mode, for layers
+    that are not recurrent or do not belong together.
     """
 
     def __init__(
@@ -31,7 +32,7 @@ class Bidirectional(Layer):
         if merge_mode not in MERGE_MODES:
             raise ArgumentError(f"Bidirectional: merge_mode must be one of {MERGE_MODES}, got {merge_mode!r}")
         if not isinstance(layer, Layer) or not hasattr(layer, "go_backwards"):
-            raise ArgumentError(f"Bidirectional takes a recurrent layer, got {layer!r}")
+            raise ArgumentError(f"Bidirectional takes a recurrent layer, got {layer!r}; for example layers.LSTM")
         self.merge_mode = merge_mode
         kind: Any = type(layer)
         pattern: Any = layer
@@ -98,7 +99,10 @@ def _anew(given: Any) -> Any:
 
 
 class TimeDistributed(Layer):
-    """A layer at each step: it sees (b t, ...) for a (b, t, ...).    The mask of the steps is kept."""
+    """A layer at each step: it sees (b t, ...) for a (b, t, ...).    The mask of the steps is kept.
+
+    ArgumentError for what is no layer.
+    """
 
     def __init__(self, layer: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -107,6 +111,7 @@ class TimeDistributed(Layer):
         self.layer = layer
 
     def call(self, inputs: Any, mask: Any = None, training: bool = False) -> Any:
+        """Computes the outputs; ShapeError below rank 3."""
         dims = spec_of(inputs).dims
         if len(dims) < 3:
             raise ShapeError(f"TimeDistributed takes (batch, steps, ...) of rank 3 at least, got {show(dims)}")

@@ -99,7 +99,10 @@ def identity(thing: Any) -> dict[str, str]:
         family, name = _own()[id(thing)]
         return {"of": family, "name": name}
     if thing.__name__ == "<lambda>":
-        raise SavingError("a lambda has no name to be found by again; write a function with def, and register it")
+        raise SavingError(
+            "a lambda has no name to be found by again; write a function with def, and put "
+            "utils.register_serializable above it"
+        )
     keys = [k for k, v in _registered.items() if v is thing]
     named = {"name": thing.__name__, "module": thing.__module__}
     return {**named, "registered": keys[0]} if keys else named

@@ -12,6 +12,7 @@ from graphkit.core import tree
 from graphkit.core.context import changed, recording
 from graphkit.core.errors import ArgumentError, ExportError, located
 from graphkit.core.op import spec_of
+from graphkit.core.progress import begin, working
 from graphkit.export.exporter import DEFAULT, EXTERNAL, Source, export, of_signature
 from graphkit.export.verify import Answers, planned
 from graphkit.graph.graph import Graph
@@ -142,12 +143,14 @@ def as_functional(model: Any, signature: Any) -> Any:
     return Model(list(inputs.values()), outputs, name=model.name)
 
 
+@working("export")
 def export_model(
     model: Any, path: Any, opset: int, verify: bool, signature: Any, extra_outputs: Sequence[str] = (),
     outputs: Any = None, signatures: Mapping[str, Any] | None = None, external_data: bool | int = EXTERNAL,
     fold_batch_norm: bool = False,
 ) -> Any:  # fmt: skip
     """Writes and checks the files; see `Model.export`."""
+    begin("the model's graph")
     model, asked = as_functional(model, signature), dict(signatures or {})
     check_names(asked)
     found = traced(model, symbols_in(asked.values()), any(isinstance(s, GradientOf) for s in asked.values()))
@@ -192,7 +195,7 @@ def predicted(model: Any, found: Traced, source: Source) -> Answers:
 
     def answers(feeds: list[Any]) -> list[Any]:
         x = dict(zip(model.input_names, feeds, strict=True))
-        own = tree.leaves(model.predict(x, batch_size=max(1, len(feeds[0]))))
+        own = tree.leaves(model.predict(x, batch_size=max(1, len(feeds[0])), verbose=0))
         rest = iter(planned(inner, feeds) if others else ())
         return [own[place[id(v)]] if id(v) in place else next(rest) for v in source.graph.outputs]
 
@@ -204,7 +207,7 @@ def check_names(signatures: Mapping[str, Any]) -> None:
     for name in signatures:
         if not isinstance(name, str) or not NAME.fullmatch(name) or name == DEFAULT:
             why = "is the model's own signature" if name == DEFAULT else "is no name: letters, digits, _ and - only"
-            raise ArgumentError(f"signatures: {name!r} {why}")
+            raise ArgumentError(f"signatures: {name!r} {why}; for example export(signatures={{'encode': ...}})")
     alike = [name for name in signatures if [n.lower() for n in signatures].count(name.lower()) > 1]
     if alike:
         raise ArgumentError(

@@ -33,16 +33,22 @@ class Functional:
         self.output_symbols = _symbols(outputs, "outputs")
         twice = [n for n, c in Counter(s.name for s in self.input_symbols).items() if c > 1]
         if twice:
-            raise ArgumentError(f"two inputs are named {twice[0]!r}; give each Input a name of its own")
+            raise ArgumentError(f"two inputs are named {twice[0]!r}; give each a name of its own: Input(name=...)")
         self.nodes, missing = nodes_between(self.input_symbols, self.output_symbols)
         if missing:
             names = ", ".join(repr(s.name or str(s)) for s in missing)
-            raise ArgumentError(f"the outputs depend on {names}, which are not among the model's inputs")
+            raise ArgumentError(
+                f"the outputs depend on {names}, which are not among the model's inputs; give them to "
+                "Model(inputs=[...], outputs)"
+            )
         self.layers = _layers(self.input_symbols, *_keras_order(outputs))
         shared = [n for n, c in Counter(layer.name for layer in self.layers).items() if c > 1]
         if shared:
             kinds = ", ".join(type(layer).__name__ for layer in self.layers if layer.name == shared[0])
-            raise ArgumentError(f"two layers are named {shared[0]!r} ({kinds}); give each a name of its own: name=...")
+            raise ArgumentError(
+                f"two layers are named {shared[0]!r} ({kinds}); give each a name of its own, such as "
+                f"{kinds.split(', ')[-1]}(name=...)"
+            )
         self.input_names = _keys(inputs) or [s.name for s in self.input_symbols]
         self.output_names = _keys(outputs) or _unique([_output_name(s) for s in self.output_symbols])
 
@@ -118,7 +124,10 @@ def _from_inner(inputs: Any, outputs: Any) -> tuple[Any, Any]:
         values[id(symbol)] = fresh
     nodes, missing = nodes_between(given, ends)
     if missing:
-        raise ArgumentError(f"the outputs depend on {missing[0].name!r}, which is not among the model's inputs")
+        raise ArgumentError(
+            f"the outputs depend on {missing[0].name!r}, which is not among the model's inputs; give "
+            "it to Model(inputs=[...], outputs)"
+        )
     with changed(trace=RECORD):
         replay(nodes, values)
     for node in nodes:
@@ -157,7 +166,10 @@ def _symbols(structure: Any, what: str) -> list[Symbol]:
         raise ArgumentError(f"a model needs {what}")
     for leaf in leaves:
         if not isinstance(leaf, Symbol):
-            raise ArgumentError(f"the model's {what} hold a {type(leaf).__name__}; they must be symbols")
+            raise ArgumentError(
+                f"the model's {what} hold a {type(leaf).__name__}; they must be symbols, "
+                "which Input(...) and calls of layers such as layers.Dense(3)(x) give"
+            )
     return leaves
 
 
@@ -169,7 +181,10 @@ def _checked(name: str, symbol: Symbol, value: Any) -> Any:
         for d, n in zip(want.dims, have.dims, strict=True)
     )
     if not fits:
-        raise ShapeError(f"input {name!r} has shape {show(have.dims)}, expected {show(want.dims)}")
+        raise ShapeError(
+            f"input {name!r} has shape {show(have.dims)}, expected {show(want.dims)}; "
+            f"np.reshape the data, or declare Input(shape=...) for them"
+        )
     declared = symbol.layer.declared  # type: ignore[attr-defined] # an input
     if not declared or have.dtype == want.dtype:
         return value

@@ -137,7 +137,9 @@ class Model(Layer):
         for layer in self.layers:
             if layer.name == name:
                 return layer
-        raise ArgumentError(f"no layer named {name!r}; the layers are {', '.join(x.name for x in self.layers)}")
+        raise ArgumentError(
+            f"no layer named {name!r}; the layers are {', '.join(x.name for x in self.layers)} (model.layers)"
+        )
 
     def summary(self, print_fn: Any = print, expand_nested: bool = False) -> None:
         """Prints the layers, their output shapes and parameters, with Keras's numbers; nested layers if asked."""
@@ -202,7 +204,10 @@ class Model(Layer):
         sample_weight: Any = None, return_dict: bool = False, steps: int | None = None,
         callbacks: Sequence[Callback] | None = None,
     ) -> Any:  # fmt: skip
-        """Loss and metrics over all rows or batches: a list, one number if there is one, or a dict with return_dict."""
+        """Loss and metrics over all rows or batches: a list, one number if there is one, or a dict with return_dict.
+
+        verbose: 0 nothing, 1 a bar and a line, 2 a line, "auto" a bar where a terminal waits longer than half a second.
+        """
         trainer = self.trainer("evaluate")
         return loop.evaluate(trainer, x, y, batch_size, sample_weight, return_dict, verbose, steps, callbacks)
 
@@ -213,8 +218,9 @@ class Model(Layer):
         """The outputs for all rows as NumPy arrays, in the structure of the outputs; no rows give empty arrays.
 
         Where batches of a stream differ in a size behind the first, that output is a list of arrays, one a batch.
+        verbose: as in `evaluate`.
         """
-        return loop.predict(self.trainer(), x, batch_size, steps, callbacks)
+        return loop.predict(self.trainer(), x, batch_size, steps, callbacks, verbose)
 
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs for these rows as one batch."""
@@ -353,17 +359,18 @@ class Model(Layer):
         ArgumentError with the paths there are for an unknown one.
         """
         return module("graphkit.models.exporting").export_model(
-            self,
-            path,
-            opset,
-            verify,
-            input_signature,
-            extra_outputs,
-            outputs,
-            signatures,
-            external_data,
+            self, path, opset, verify, input_signature, extra_outputs, outputs, signatures, external_data,
             fold_batch_norm,
-        )
+        )  # fmt: skip
+
+    def serve(self, name: str | None = None, signatures: Any = None, device: str = "auto", **options: Any) -> Any:
+        """A server of this model in a process of its own, ready to answer: `with model.serve() as server: ...`.
+
+        Gives a `graphkit.serving.Server`: `server.infer({"x": x})`, `server.client`, `server.address`, `server.stop()`.
+        name: on the wire, the model's own by default. device: auto, cpu, cuda, cuda:1. options: port; options, a list
+        for `python -m serve`; those of `export`. Raises what `export` does, and ServingError with what the server said.
+        """
+        return module("graphkit.serving").serve_model(self, name, signatures, device, **options)
 
     def verify_export(self, path: Any, sizes: Any = None, rtol: float | None = None, signature: Any = None) -> Any:
         """Compares a file with `predict` and its weights with the model's; gives the report, whose `table` prints.

@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from graphkit.core.errors import ArgumentError
-from graphkit.viz import Look, dot_text, rendered, write_picture
+from graphkit.core.lazy import module
+from graphkit.viz import Look, dot_text
+
+DRAW = "graphkit.viz.draw"
 
 
 def model_to_dot(model: Any, **look: Any) -> str:
@@ -31,9 +34,12 @@ def plot_model(
         model, show_shapes=show_shapes, show_dtype=show_dtype, show_layer_names=show_layer_names,
         rankdir=rankdir, expand_nested=expand_nested,
     )  # fmt: skip
-    return write_picture(dot, to_file)
+    return Path(module(DRAW).write_picture(dot, to_file))
 
 
 def model_svg(model: Any) -> str | None:
     """What a notebook shows of a model: the picture with shapes as SVG; None for a model without a graph."""
-    return None if model.functional is None else rendered(model_to_dot(model, show_shapes=True), "svg").decode()
+    if model.functional is None:
+        return None
+    picture: bytes = module(DRAW).rendered(model_to_dot(model, show_shapes=True), "svg")
+    return picture.decode()

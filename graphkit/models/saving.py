@@ -9,15 +9,16 @@ from __future__ import annotations
 import io
 import json
 import warnings
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from graphkit.core.context import Allowance, changed
 from graphkit.core.dtypes import Array
-from graphkit.core.errors import GraphkitError, SavingError
+from graphkit.core.errors import GraphkitError, SavingError, StateError
 from graphkit.core.files import write_whole
+from graphkit.core.lazy import module
+from graphkit.core.progress import each, working
 from graphkit.core.version import VERSION
 from graphkit.models.model import Model
 from graphkit.models.structure import ModelReader, ModelWriter
@@ -32,6 +33,7 @@ CONFIG, WEIGHTS, STATE, CONSTANTS = "config.json", "weights.safetensors", "state
 PARTS = (CONFIG, WEIGHTS, STATE, CONSTANTS)
 LONGEST_CONFIG = 64 * 2**20
 SPARE = 16 * 2**20
+CHUNK = 16 * 2**20
 DAMAGE = (LookupError, TypeError, ValueError, AttributeError, RecursionError, ArithmeticError, MemoryError)
 
 
@@ -53,7 +55,7 @@ def save_model(model: Any, path: Any) -> Path:
         STATE: pack({**_running_state(found), **(_optimizer_state(model, found) if trainer is not None else {})}),
         CONSTANTS: pack(writer.constants),
     }
-    buffer = io.BytesIO()
+    buffer, zipfile = io.BytesIO(), module("zipfile")
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, data in parts.items():
             archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data)
@@ -67,24 +69,31 @@ def load_model(path: Any, custom_objects: Mapping[str, Any] | None = None, compi
     file names nothing else, and no code comes from it. A compiled model brings the random state of its training along.
     Raises SavingError for a file that is damaged or names something unknown.
     """
-    parts = read_parts(Path(path))
+    with working("load"):
+        parts = read_parts(Path(path))
+        return _whole(path, parts, custom_objects, compile)
+
+
+def _whole(path: Any, parts: Mapping[str, bytes], custom_objects: Mapping[str, Any] | None, compile: bool) -> Any:
     allowance = Allowance(2 * sum(map(len, parts.values())) + SPARE)
     try:
         with changed(allowance=allowance):
-            model = _loaded(path, parts, custom_objects, compile)
+            return _loaded(path, parts, custom_objects, compile)
     except GraphkitError:
         raise
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise SavingError(f"{path}: {CONFIG} is no JSON: {error}") from error
     except DAMAGE as error:
         raise SavingError(f"{path}: the configuration cannot be read: {type(error).__name__}: {error}") from error
-    return model
 
 
 def _loaded(path: Any, parts: Mapping[str, bytes], custom_objects: Mapping[str, Any] | None, compile: bool) -> Any:
     config = json.loads(parts[CONFIG])
     if config.get("format") != FORMAT:
-        raise SavingError(f"{path} has format {config.get('format')!r}, this version reads {FORMAT}")
+        raise SavingError(
+            f"{path} has format {config.get('format')!r}, this version reads {FORMAT}; pip install "
+            "--upgrade graphkit, or save it with the older one"
+        )
     reader = ModelReader(config["layers"], custom_objects, unpack(parts[CONSTANTS], CONSTANTS))
     model = reader.layer(config["model"])
     if not isinstance(model, Model):
@@ -103,6 +112,11 @@ def _loaded(path: Any, parts: Mapping[str, bytes], custom_objects: Mapping[str, 
 
 def save_weights(model: Any, path: Any) -> Path:
     """Writes the weights alone; see `Model.save_weights`."""
+    if not model.built:
+        raise StateError(
+            f"{model.name!r} has no weights yet, and save_weights writes those it has; call it on data first, or "
+            "model.build(input_shape)"
+        )
     data = pack(arrays_of(places(model)))
     return write_whole(path, lambda file: file.write(data))
 
@@ -110,15 +124,17 @@ def save_weights(model: Any, path: Any) -> Path:
 def load_weights(model: Any, path: Any, strict: bool = True) -> WeightsReport:
     """Weights by path, of a file of weights or of a whole model; see `Model.load_weights`."""
     source = _existing(Path(path))
-    data = read_parts(source)[WEIGHTS] if zipfile.is_zipfile(source) else source.read_bytes()
-    return put(model, unpack(data, str(path)), strict)
+    with working("load"):
+        data = read_parts(source)[WEIGHTS] if module("zipfile").is_zipfile(source) else source.read_bytes()
+        return put(model, unpack(data, str(path)), strict)
 
 
 def load_state(model: Any, path: Any) -> None:
     """Brings a compiled model to the state of a file of the same model: weights, optimizer, random numbers."""
-    parts = read_parts(Path(path))
-    found = places(model)
-    put(model, unpack(parts[WEIGHTS], WEIGHTS), strict=True)
+    with working("load"):
+        parts = read_parts(Path(path))
+        found = places(model)
+        put(model, unpack(parts[WEIGHTS], WEIGHTS), strict=True)
     state = unpack(parts[STATE], STATE)
     saved = json.loads(parts[CONFIG])["compile"]
     _set_running(found, state, shared=True)
@@ -132,12 +148,13 @@ def load_state(model: Any, path: Any) -> None:
 
 def _existing(path: Path) -> Path:
     if not path.is_file():
-        raise SavingError(f"there is no file {str(path)!r}")
+        raise SavingError(f"there is no file {str(path)!r}; expected one that model.save or save_weights wrote")
     return path
 
 
 def read_parts(path: Path, expected: Sequence[str] = PARTS) -> dict[str, bytes]:
     """The parts of a file. Nothing is unpacked to disk, and no part may be larger than it is in the file."""
+    zipfile = module("zipfile")
     try:
         with zipfile.ZipFile(_existing(path)) as archive:
             entries = archive.infolist()
@@ -158,11 +175,27 @@ def read_parts(path: Path, expected: Sequence[str] = PARTS) -> dict[str, bytes]:
                 raise SavingError(f"{path} lacks parts: it has {', '.join(names) or 'none'}")
             if archive.getinfo(CONFIG).file_size > LONGEST_CONFIG:
                 raise SavingError(f"{path}: {CONFIG} is larger than {LONGEST_CONFIG} bytes")
-            return {name: archive.read(name) for name in names}
+            return {name: _read(archive, name) for name in names}
     except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError) as error:
         if isinstance(error, GraphkitError):
             raise
-        raise SavingError(f"{path} is no saved model, or is damaged: {error}") from error
+        raise SavingError(
+            f"{path} is no saved model, expected a file of model.save, or it is damaged: {error}{_kind(path)}"
+        ) from error
+
+
+def _kind(path: Path) -> str:
+    """What reads a file of another kind, where its name tells."""
+    if path.suffix in (".keras", ".h5"):
+        return "; for files of Keras there are graphkit.from_keras and load_keras_weights"
+    return "; for ONNX files there is python -m serve and graphkit inspect" if path.suffix == ".onnx" else ""
+
+
+def _read(archive: Any, name: str) -> bytes:
+    """A part, some megabytes at a time, so that the reading shows how far it is."""
+    sizes = range(0, archive.getinfo(name).file_size + 1, CHUNK)
+    with archive.open(name) as part:
+        return b"".join([part.read(CHUNK) for _ in each(f"{name}, parts of {CHUNK >> 20} MiB", sizes)])
 
 
 # training
@@ -272,7 +305,7 @@ def _compile(
             f"{type(model).__name__} has a compile of its own, so {model.name!r} is loaded uncompiled; "
             "compile it, then model.load_state(path) brings its optimizers to where they were",
             UserWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
         return
     names = ("optimizer", "loss", "loss_weights", "metrics", "weighted_metrics", "run_eagerly", "steps_per_execution")

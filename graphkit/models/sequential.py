@@ -29,7 +29,7 @@ class Sequential(Model):
             self.add(layer)
 
     def add(self, layer: Any) -> None:
-        """Puts a layer on top."""
+        """Puts a layer on top. ArgumentError for what is no layer, a name that is taken, an Input behind a layer."""
         if isinstance(layer, Symbol):
             if self._stack or self._input is not None:
                 raise ArgumentError("an Input must be the first of a Sequential")
@@ -41,7 +41,10 @@ class Sequential(Model):
                 raise ArgumentError(f"two layers of {self.name!r} are named {layer.name!r}; give one another name")
             self._stack.append(layer)
         else:
-            raise ArgumentError(f"Sequential takes layers, got a {type(layer).__name__}")
+            raise ArgumentError(
+                f"Sequential takes layers, got a {type(layer).__name__}: {layer!r}; layers.Activation "
+                "makes one of a function or its name"
+            )
         self._connect()
 
     def _connect(self) -> None:

@@ -37,7 +37,10 @@ def spread(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, An
         unknown = [k for k in args[0] if k not in [p.name for p in wanted]]
         missing = [n for n in required if n not in args[0]]
         if unknown or missing:
-            raise ArgumentError(f"call takes {', '.join(p.name for p in wanted)}; got {', '.join(map(str, args[0]))}")
+            raise ArgumentError(
+                f"call takes {', '.join(p.name for p in wanted)}; got {', '.join(map(str, args[0]))}; "
+                "name them so in export(input_signature=...)"
+            )
         return (), {**args[0], **kwargs}
     if isinstance(args[0], list | tuple) and len(required) <= len(args[0]) <= len(placed):
         return tuple(args[0]), kwargs

@@ -189,7 +189,7 @@ def closest(path: str, known: Iterable[str]) -> str:
     close = [p for p in known if p.endswith(f"/{path}")] + get_close_matches(path, known, n=5)
     ordered = list(dict.fromkeys([*close, *known]))
     hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}the layers are {_quoted(ordered)}"
+    return f"{hint}the layers are {_quoted(ordered)} (model.layers)"
 
 
 def _quoted(names: Iterable[str]) -> str:

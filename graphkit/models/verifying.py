@@ -8,6 +8,7 @@ from typing import Any
 
 from graphkit.core.errors import ArgumentError, ExportError
 from graphkit.core.op import spec_of
+from graphkit.core.progress import begin, working
 from graphkit.export.alone import refusal
 from graphkit.export.convert import Converted, convert
 from graphkit.export.difference import layer_of, weights_that_differ
@@ -34,10 +35,14 @@ def verify_export(model: Any, path: Any, sizes: Sequence[Any] | None, rtol: floa
     if not report.outputs:
         raise ExportError(f"{report.notes[0]}; give verify_export the signature that the file was exported with")
     if report.failure():
-        raise ExportError(f"{str(path)!r} does not answer as {model.name!r}: {report.failure()}\n{report.table()}")
+        raise ExportError(
+            f"{str(path)!r} does not answer as {model.name!r}: {report.failure()}\n{report.table()}\n"
+            "model.export(path) writes this model anew"
+        )
     return report
 
 
+@working("verify")
 def verification(
     model: Any, path: Any, sizes: Sequence[Any] | None = None, rtol: float | None = None, signature: Any = None
 ) -> Report:
@@ -77,6 +82,7 @@ def builder(source: Source, file: OnnxFile) -> Callable[[Graph, list[str]], Conv
 
 def note_weights(report: Report, source: Source, file: OnnxFile) -> None:
     """Adds the weights of the file that are not the source's."""
+    begin("the weights")
     other = weights_that_differ(file, builder(source, file)(source.graph, source.output_names).proto)
     report.weights = list(other.values())
     if other and not report.layer:

@@ -15,6 +15,7 @@ from graphkit.core import tree
 from graphkit.core.dtypes import Array
 from graphkit.core.errors import DtypeError, SavingError, ShapeError, StateError
 from graphkit.core.lazy import module
+from graphkit.core.progress import begin, each
 from graphkit.core.spec import show
 from graphkit.layers.recurrent import Recurrent
 from graphkit.layers.state import State
@@ -131,7 +132,8 @@ def put(model: Any, arrays: Mapping[str, Array], strict: bool) -> WeightsReport:
     found = places(model)
     if arrays and not found.first:
         raise StateError(
-            f"{model.name!r} has no weights yet, so there is no place for saved ones; call it on data first"
+            f"{model.name!r} has no weights yet, so there is no place for saved ones; call it on data "
+            "first, or model.build(input_shape)"
         )
     pairs = _matched(found, arrays)
     loaded, problems = {}, []
@@ -150,12 +152,13 @@ def put(model: Any, arrays: Mapping[str, Array], strict: bool) -> WeightsReport:
     if strict and (report.skipped or report.missing):
         raise SavingError(
             f"the weights do not belong to {model.name!r}: in the file alone {_few(report.skipped)}; in the model "
-            f"alone {_few(report.missing)}. Name the layers alike, or give strict=False and read the report"
+            f"alone {_few(report.missing)}. Name the layers alike, or give load_weights(path, "
+            "strict=False) and read the report"
         )
     for problem in problems:
         warnings.warn(f"left as it is: {problem}", UserWarning, stacklevel=4)
-    for path, array in loaded.items():
-        found.first[path].assign(array)
+    for path in each("the weights in place", loaded):
+        found.first[path].assign(loaded[path])
     for layer in found.layers.values():
         layer.finalize_state()
     return report
@@ -196,7 +199,10 @@ def _unfit(found: Places, path: str, array: Array) -> Exception | None:
     variable = found.first[path]
     where = f"layer {found.owners[id(variable)]!r}, variable {path!r}"
     if variable.array.shape != array.shape:
-        return ShapeError(f"{where}: the file has shape {show(array.shape)}, expected {show(variable.array.shape)}")
+        return ShapeError(
+            f"{where}: the file has shape {show(array.shape)}, expected {show(variable.array.shape)}; "
+            "make the layer alike, or give load_weights(path, strict=False) to leave it out"
+        )
     if variable.dtype != array.dtype:
         return DtypeError(f"{where}: the file has dtype {array.dtype}, expected {variable.dtype}")
     return None
@@ -215,6 +221,7 @@ def unpack(data: bytes, what: str) -> dict[str, Array]:
         raise SavingError(
             f"{what}: its header claims {size} bytes, of {len(data)} and {HEADER} at the most; the file is damaged"
         )
+    begin("the arrays of the file")
     try:
         found: dict[str, Array] = module("safetensors.numpy", "safetensors").load(data)
     except (module("safetensors").SafetensorError, ValueError, KeyError, TypeError) as error:

@@ -17,7 +17,10 @@ from graphkit.ops.shape import expand_dims, reshape, shape
 
 
 def clipped_relu(x: Any, negative_slope: float = 0.0, max_value: float | None = None, threshold: float = 0.0) -> Any:
-    """x where x > threshold, else negative_slope (x - threshold); not above max_value"""
+    """x where x > threshold, else negative_slope (x - threshold); not above max_value.
+
+    ArgumentError for a negative setting.
+    """
     if (max_value is not None and max_value < 0) or negative_slope < 0 or threshold < 0:
         raise ArgumentError(
             "relu: max_value, negative_slope and threshold are not negative, got "
@@ -31,74 +34,77 @@ def clipped_relu(x: Any, negative_slope: float = 0.0, max_value: float | None = 
 
 
 def softsign(x: Any) -> Any:
-    """x / (1 + |x|)"""
+    """x / (1 + |x|)."""
     x = as_float(x)
     return x / (1.0 + absolute(x))
 
 
 def hard_tanh(x: Any) -> Any:
-    """x, kept between -1 and 1"""
+    """x, kept between -1 and 1."""
     x = as_float(x)
     return minimum(maximum(x, -1.0), 1.0)
 
 
 def hard_silu(x: Any) -> Any:
-    """x hard_sigmoid(x) (Howard et al., 2019)"""
+    """x hard_sigmoid(x) (Howard et al., 2019)."""
     x = as_float(x)
     return x * hard_sigmoid(x)
 
 
 def hard_shrink(x: Any, threshold: float = 0.5) -> Any:
-    """x where |x| > threshold, else 0"""
+    """x where |x| > threshold, else 0."""
     x = as_float(x)
     return where(greater(absolute(x), threshold), x, 0.0)
 
 
 def soft_shrink(x: Any, threshold: float = 0.5) -> Any:
-    """x - threshold where x > threshold, x + threshold where x < -threshold, else 0"""
+    """x - threshold where x > threshold, x + threshold where x < -threshold, else 0."""
     x = as_float(x)
     return where(greater(x, threshold), x - threshold, where(less(x, -threshold), x + threshold, 0.0))
 
 
 def threshold(x: Any, threshold: float, default_value: float) -> Any:
-    """x where x > threshold, else default_value"""
+    """x where x > threshold, else default_value."""
     x = as_float(x)
     return where(greater(x, threshold), x, default_value)
 
 
 def sparse_plus(x: Any) -> Any:
-    """0 where x <= -1, (x + 1)^2 / 4 between, x where x >= 1"""
+    """0 where x <= -1, (x + 1)^2 / 4 between, x where x >= 1."""
     x = as_float(x)
     above = x + 1.0
     return where(less_equal(x, -1.0), 0.0, where(less(x, 1.0), 0.25 * (above * above), x))
 
 
 def sparse_sigmoid(x: Any) -> Any:
-    """0 where x <= -1, (x + 1) / 2 between, 1 where x >= 1"""
+    """0 where x <= -1, (x + 1) / 2 between, 1 where x >= 1."""
     x = as_float(x)
     return where(less_equal(x, -1.0), 0.0, where(less(x, 1.0), 0.5 * (x + 1.0), 1.0))
 
 
 def mish(x: Any) -> Any:
-    """x tanh(softplus(x)) (Misra, 2019)"""
+    """x tanh(softplus(x)) (Misra, 2019)."""
     x = as_float(x)
     return x * tanh(softplus(x))
 
 
 def squareplus(x: Any, b: float = 4) -> Any:
-    """(x + sqrt(x^2 + b)) / 2 (Barron, 2021)"""
+    """(x + sqrt(x^2 + b)) / 2 (Barron, 2021)."""
     x = as_float(x)
     return 0.5 * (x + sqrt(x * x + float(b)))
 
 
 def celu(x: Any, alpha: float = 1.0) -> Any:
-    """max(x, 0) + alpha (e^(min(x, 0) / alpha) - 1) (Barron, 2017)"""
+    """max(x, 0) + alpha (e^(min(x, 0) / alpha) - 1) (Barron, 2017)."""
     x = as_float(x)
     return maximum(x, 0.0) + alpha * (exp(minimum(x, 0.0) / alpha) - 1.0)
 
 
 def glu(x: Any, axis: int = -1) -> Any:
-    """a sigmoid(b), a and b the halves of x along `axis`, whose size is even (Dauphin et al., 2017)"""
+    """a sigmoid(b), a and b the halves of x along `axis`, whose size is even (Dauphin et al., 2017).
+
+    ShapeError for an odd size.
+    """
     x = as_float(x)
     dims = spec_of(x).dims
     axis = axis_of(axis, len(dims))

@@ -61,7 +61,7 @@ def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> li
 
 
 def unstack(x: Any, num: int | None = None, axis: int = 0) -> list[Any]:
-    """The slices along `axis`, each without it."""
+    """The slices along `axis`, each without it. ShapeError where its size is free and no num is given."""
     x = moveaxis(x, axis, 0)
     size = spec_of(x).dims[0] if num is None else num
     if not isinstance(size, int):
@@ -103,6 +103,7 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: Any = N
     """x with values before and behind each axis: one number, or x mirrored without ("reflect") or with its edge.
 
     pad_width: (before, behind) for each axis, or one pair, or one number for all. Mode "symmetric" repeats the edge.
+    ArgumentError for a width or mode that does not fit.
     """
     x = as_value(x)
     rank = spec_of(x).rank
@@ -196,7 +197,7 @@ def trace(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
 
 
 def meshgrid(*x: Any, indexing: str = "xy") -> list[Any]:
-    """Each vector along an axis of its own, repeated along the others; "xy" has the first two axes exchanged."""
+    """Each vector along its own axis, repeated along the others ("xy": the first two exchanged). ArgumentError else."""
     if indexing not in ("xy", "ij"):
         raise ArgumentError(f"indexing must be 'xy' or 'ij', got {indexing!r}")
     values = [reshape(v, -1) for v in x]

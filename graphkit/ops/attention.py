@@ -10,8 +10,8 @@ import numpy as np
 
 from graphkit.core.dtypes import Array
 from graphkit.core.errors import ShapeError
-from graphkit.core.op import Builder, Op, Value, apply, spec_of
-from graphkit.core.pieces import Call, Stages, at_once, count, ranges
+from graphkit.core.op import Builder, Op, Staged, Value, apply, spec_of
+from graphkit.core.pieces import Call, Stages, count, ranges
 from graphkit.core.reverse import Fused
 from graphkit.core.spec import Spec, show
 from graphkit.ops.convert import cast, promote
@@ -48,7 +48,7 @@ class Cut(NamedTuple):
         return x[tuple(rows)]
 
 
-class HeadAttention(Fused):
+class HeadAttention(Staged, Fused):
     """softmax(q k^T) v in each head, over the steps of k at which the mask holds (Vaswani et al., 2017)
 
     q (b, t, h, d), k (b, s, h, d), v (b, s, h, e), mask bool (b, h, t, s) or 1 in place of a size -> (b, t, h, e).
@@ -96,17 +96,6 @@ class HeadAttention(Fused):
 
     def scratch(self, q: Spec, k: Spec, v: Spec, *mask: Spec) -> tuple[Spec, ...]:
         return tuple(Spec(m.numbers, m.dtype) for m in mask)
-
-    def forward(self, *ins: Array, out: Any = None, scratch: Any = None) -> Any:
-        specs = [*map(spec_of, ins)]
-        if out is None:
-            out = tuple(np.empty(s.shape, s.dtype) for s in self.infer(*specs))
-        scratch = [np.empty(s.shape, s.dtype) for s in self.scratch(*specs)] if scratch is None else scratch
-        self.prepare(ins, out, scratch)()
-        return out
-
-    def prepare(self, ins: Sequence[Array], out: Any, scratch: tuple[Array, ...]) -> Call:
-        return at_once(self.stages(ins, out, scratch))
 
     def stages(self, ins: Sequence[Array], out: Any, scratch: tuple[Array, ...]) -> Stages:
         if not ins[1].shape[1]:

@@ -11,8 +11,8 @@ import numpy as np
 
 from graphkit.core.dtypes import Array
 from graphkit.core.errors import ShapeError
-from graphkit.core.op import Builder, Op, Value, apply, spec_of
-from graphkit.core.pieces import Call, Stages, at_once, count, ranges, whole
+from graphkit.core.op import Builder, Op, Staged, Value, apply, spec_of
+from graphkit.core.pieces import Call, Stages, count, ranges, whole
 from graphkit.core.reverse import Fused
 from graphkit.core.spec import Spec, show
 from graphkit.ops.convert import as_float, promote
@@ -50,7 +50,7 @@ def _side(width: int) -> int:
     return max(1, WIDE // (width or 1))
 
 
-class BatchNorm(Fused):
+class BatchNorm(Staged, Fused):
     """(x - mean) / sqrt(variance + epsilon) gamma + beta, of each channel over all rows (Ioffe and Szegedy, 2015)
 
     x (..., c), gamma and beta (c,) -> as x, mean (c,), variance (c,). Private: 1 / sqrt(variance + epsilon). The
@@ -81,15 +81,6 @@ class BatchNorm(Fused):
         return tuple(x.with_dims(d) for d in ((parts, 3, c), (parts, 2, wide), (parts, max(BLOCK, wide))))
 
     backward_scratch = scratch
-
-    def forward(self, *ins: Array, out: Any = None, scratch: Any = None) -> Any:
-        if out is None:
-            out = tuple(np.empty(s.shape, s.dtype) for s in self.infer(*map(spec_of, ins)))
-        self.prepare(ins, out, scratch)()
-        return out
-
-    def prepare(self, ins: Sequence[Array], out: Any, scratch: tuple[Array, ...]) -> Call:
-        return at_once(self.stages(ins, out, scratch))
 
     def stages(self, ins: Sequence[Array], out: Any, scratch: tuple[Array, ...]) -> Stages:
         x, gamma, beta = ins

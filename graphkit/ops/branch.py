@@ -45,7 +45,7 @@ class If(Op):
 
     def forward(self, *arrays: Array, out: Any = None) -> Any:
         if out is None:
-            out = tuple(np.empty(s.numbers, s.dtype) for s in self.infer(*map(spec_of, arrays)))
+            out = tuple(s.empty() for s in self.infer(*map(spec_of, arrays)))
         return self._run(self._kernels(arrays[1:]), arrays, out)
 
     def prepare(self, ins: Sequence[Array], out: Any, scratch: tuple[Array, ...]) -> Callable[[], Any]:
@@ -160,7 +160,8 @@ def cond(pred: Any, true_fn: Callable[..., Any], false_fn: Callable[..., Any], *
     """true_fn(*operands) where pred holds, else false_fn(*operands); only that one runs.
 
     pred () boolean. Both functions are called once, to be taken down, and give values of one structure, of equal
-    shapes and dtypes; what they read from outside may be any value. A Python bool decides at once.
+    shapes and dtypes; what they read from outside may be any value. A Python bool decides at once. ArgumentError where
+    they give nothing.
     """
     if isinstance(pred, bool | np.bool_):
         return (true_fn if pred else false_fn)(*operands)

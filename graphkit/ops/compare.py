@@ -24,7 +24,7 @@ class Compare(Binary):
 
 
 class Equal(Compare):
-    """x == y"""
+    """x == y."""
 
     ufunc = np.equal
     onnx_type = "Equal"
@@ -32,14 +32,14 @@ class Equal(Compare):
 
 
 class Greater(Compare):
-    """x > y"""
+    """x > y."""
 
     ufunc = np.greater
     onnx_type = "Greater"
 
 
 class GreaterEqual(Compare):
-    """x >= y"""
+    """x >= y."""
 
     ufunc = np.greater_equal
     onnx_type = "GreaterOrEqual"
@@ -72,21 +72,21 @@ class Not(Unary):
 
 equal = binary_function(Equal())
 greater = binary_function(Greater())
-greater_equal = binary_function(GreaterEqual())
+greater_equal = binary_function(GreaterEqual(), "greater_equal")
 
 
 def less(x1: Any, x2: Any) -> Any:
-    """x < y"""
+    """x < y."""
     return greater(x2, x1)
 
 
 def less_equal(x1: Any, x2: Any) -> Any:
-    """x <= y"""
+    """x <= y."""
     return greater_equal(x2, x1)
 
 
 def not_equal(x1: Any, x2: Any) -> Any:
-    """x != y"""
+    """x != y."""
     return apply(Not(), equal(x1, x2))
 
 

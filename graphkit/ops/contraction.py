@@ -138,7 +138,7 @@ def outer(x1: Any, x2: Any) -> Any:
 
 
 def cross(x1: Any, x2: Any, axis: int = -1) -> Any:
-    """The vector product of three numbers along `axis`."""
+    """The vector product of three numbers along `axis`. ShapeError for another size."""
     x, y = promote(x1, x2)
     for value in (x, y):
         size = spec_of(value).dims[axis_of(axis, spec_of(value).rank)]

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from graphkit.core.dtypes import Array, is_float
 from graphkit.core.errors import ShapeError
 from graphkit.core.op import Body, Builder, Op, Value, apply, spec_of
@@ -59,7 +57,7 @@ class Scan(Op):
     def forward(self, *arrays: Array, out: Any = None) -> Any:
         specs = [*map(spec_of, arrays)]
         if out is None:
-            out = tuple(np.empty(s.numbers, s.dtype) for s in self.infer(*specs))
+            out = tuple(s.empty() for s in self.infer(*specs))
         return self._loop(kernel(self.body, self._inner(specs)), arrays, out)
 
     def prepare(self, ins: Sequence[Array], out: Any, scratch: tuple[Array, ...]) -> Callable[[], Any]:

@@ -14,28 +14,14 @@ import numpy as np
 from graphkit.core.dimension import Size
 from graphkit.core.dtypes import Array
 from graphkit.core.errors import ShapeError
-from graphkit.core.op import Builder, Op, Value, apply, spec_of
-from graphkit.core.pieces import Call, Stages, at_once, in_order
+from graphkit.core.op import Builder, Op, Staged, Value, apply, spec_of
+from graphkit.core.pieces import Call, Stages, in_order
 from graphkit.core.spec import Sizes, Spec, fits, show
 from graphkit.ops.conv_onnx import lower_conv, lower_input_gradient, lower_weight_gradient
 from graphkit.ops.convert import promote_float
 from graphkit.ops.correlate import Convolution, convolution
 from graphkit.ops.shape import reshape
 from graphkit.ops.window import Numbers, Window, check_format, check_padding, per_axis
-
-
-class Staged(Op):
-    """An op whose kernel is what `stages` gives, also where it runs at once."""
-
-    def prepare(self, ins: Sequence[Array], out: Any, scratch: tuple[Array, ...]) -> Call:
-        return at_once(self.stages(ins, out, scratch))
-
-    def forward(self, *ins: Array, out: Any = None, scratch: Any = ()) -> Any:
-        if out is None:
-            spec: Spec = self.infer(*map(spec_of, ins))
-            out = np.empty(spec.numbers, spec.dtype)
-        self.prepare(ins, out, scratch)()
-        return out
 
 
 class Convolving(Staged):
@@ -220,7 +206,10 @@ def _attributes(x: Any, w: Any, strides: Any, padding: Any, dilation_rate: Any, 
 def conv(
     inputs: Any, kernel: Any, strides: Any = 1, padding: str = "valid", data_format: Any = None, dilation_rate: Any = 1
 ) -> Any:
-    """The convolution of (b, *n, c) with a kernel (*k, c / groups, m); the shapes say in how many groups."""
+    """The convolution of (b, *n, c) with a kernel (*k, c / groups, m); the shapes say in how many groups.
+
+    ShapeError where the channels do not divide.
+    """
     x, w = promote_float(inputs, kernel)
     attributes = _attributes(x, w, strides, padding, dilation_rate, data_format)
     channels, of_group = spec_of(x).dims[-1], spec_of(w).dims[-2]
@@ -235,7 +224,10 @@ def conv(
 def depthwise_conv(
     inputs: Any, kernel: Any, strides: Any = 1, padding: str = "valid", data_format: Any = None, dilation_rate: Any = 1
 ) -> Any:
-    """Each channel of (b, *n, c) with kernels of its own, (*k, c, multiplier) -> (b, *outs, c * multiplier)."""
+    """Each channel of (b, *n, c) with kernels of its own, (*k, c, multiplier) -> (b, *outs, c * multiplier).
+
+    ShapeError for other channels.
+    """
     x, w = promote_float(inputs, kernel)
     attributes = _attributes(x, w, strides, padding, dilation_rate, data_format)
     *sizes, channels, multiplier = spec_of(w).dims
@@ -265,6 +257,7 @@ def conv_transpose(
 
     sizes: s n for "same", s (n - 1) + max(span, s) for "valid", span = d (k - 1) + 1; with an output_padding p,
     s (n - 1) + span % 2 + p and s (n - 1) + span + p. (Dumoulin and Visin, 2016)
+    ShapeError for a kernel of free sizes.
     """
     x, w = promote_float(inputs, kernel)
     attributes = _attributes(x, w, strides, check_padding(padding, "valid", "same"), dilation_rate, data_format)

@@ -167,14 +167,14 @@ def solve(a: Any, b: Any) -> Any:
 
 
 def inv(x: Any) -> Any:
-    """z with x z = 1"""
+    """z with x z = 1."""
     x = as_float(x)
     places = arange(shape(x)[-1])
     return apply(Solve(), x, cast(equal(expand_dims(places, 1), places), spec_of(x).dtype))
 
 
 def qr(x: Any, mode: str = "reduced") -> tuple[Any, Any]:
-    """q and r with q r = x, q orthonormal, r an upper triangle; mode "reduced" alone."""
+    """q and r with q r = x, q orthonormal, r an upper triangle; mode "reduced" alone. ArgumentError for another."""
     if mode != "reduced":
         raise ArgumentError(f"qr: mode must be 'reduced', got {mode!r}")
     q, r = apply(QR(), as_float(x))
@@ -182,7 +182,7 @@ def qr(x: Any, mode: str = "reduced") -> tuple[Any, Any]:
 
 
 def det(x: Any) -> Any:
-    """The determinant"""
+    """The determinant."""
     return apply(Det(), as_float(x))
 
 

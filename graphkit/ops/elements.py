@@ -23,10 +23,7 @@ from graphkit.ops.slices import Slice
 
 
 class GatherElements(Op):
-    """y[i, j] = x[indices[i, j], j] for axis 0, in [0, n).    (n, m), (k, m) -> (k, m)
-
-    The gradient adds the elements up again.
-    """
+    """y[i, j] = x[indices[i, j], j] for axis 0; row-major where no axis is given. ShapeError for another rank."""
 
     axis: int
     onnx_type = "GatherElements"
@@ -126,7 +123,10 @@ def _column(x: Any, rank: int) -> Any:
 
 
 def take_along_axis(x: Any, indices: Any, axis: int | None = None) -> Any:
-    """y[i, j] = x[indices[i, j], j] for axis 0; of the elements in row-major order where no axis is given."""
+    """y[i, j] = x[indices[i, j], j] for axis 0; of the elements in row-major order where no axis is given.
+
+    ShapeError for another rank.
+    """
     x, indices = as_value(x), as_value(indices)
     if axis is None:
         x, indices, axis = reshape(x, -1), reshape(indices, -1), 0

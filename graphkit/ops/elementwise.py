@@ -14,7 +14,7 @@ from graphkit.core.reverse import Alias
 from graphkit.core.spec import Spec, broadcast
 from graphkit.ops.compare import GreaterEqual, equal, greater, logical_not
 from graphkit.ops.convert import as_float, as_value, cast, promote, promote_float
-from graphkit.ops.pointwise import Binary, Unary, binary_function
+from graphkit.ops.pointwise import Binary, Unary, binary_function, public
 from graphkit.ops.shape import unbroadcast
 
 
@@ -63,7 +63,7 @@ class Round(Unary):
 
 
 class Exp(Unary):
-    """e^x    d/dx = e^x"""
+    """e^x.    d/dx = e^x"""
 
     ufunc = np.exp
     onnx_type = "Exp"
@@ -128,7 +128,7 @@ class Where(Op):
 
 
 class Add(Binary):
-    """x + y    d/dx = d/dy = 1"""
+    """x + y.    d/dx = d/dy = 1"""
 
     ufunc = np.add
     onnx_type = "Add"
@@ -138,7 +138,7 @@ class Add(Binary):
 
 
 class Subtract(Binary):
-    """x - y    d/dx = 1, d/dy = -1"""
+    """x - y.    d/dx = 1, d/dy = -1"""
 
     ufunc = np.subtract
     onnx_type = "Sub"
@@ -148,7 +148,7 @@ class Subtract(Binary):
 
 
 class Multiply(Binary):
-    """x y    d/dx = y, d/dy = x"""
+    """x y.    d/dx = y, d/dy = x"""
 
     ufunc = np.multiply
     onnx_type = "Mul"
@@ -250,20 +250,18 @@ class StopGradient(Alias):
 # functions
 
 
-def unary_float(op: Op) -> Callable[[Any], Any]:
-    """The function of one operand, made a float, that calls `op`."""
+def unary_float(op: Op, name: str | None = None) -> Callable[[Any], Any]:
+    """The function of one operand, made a float, that calls `op`; named as `op` if not given."""
 
     def function(x: Any) -> Any:
         return apply(op, as_float(x))
 
-    function.__doc__ = type(op).__doc__
-    function.__name__ = type(op).__name__.lower()
-    return function
+    return public(function, op, name)  # type: ignore[no-any-return] # the function that was given
 
 
 add = binary_function(Add())
 subtract = binary_function(Subtract())
-floor_divide = binary_function(FloorDivide())
+floor_divide = binary_function(FloorDivide(), "floor_divide")
 multiply = binary_function(Multiply())
 mod = binary_function(Mod())
 maximum = binary_function(Maximum())
@@ -274,7 +272,7 @@ sqrt = unary_float(Sqrt())
 
 
 def divide(x1: Any, x2: Any) -> Any:
-    """x / y, in floats"""
+    """x / y, in floats."""
     return apply(Divide(), *promote_float(x1, x2))
 
 
@@ -282,54 +280,54 @@ true_divide = divide
 
 
 def power(x1: Any, x2: Any) -> Any:
-    """x^y, in floats"""
+    """x^y, in floats."""
     return apply(Power(), *promote_float(x1, x2))
 
 
 def negative(x: Any) -> Any:
-    """-x"""
+    """-x."""
     return apply(Negative(), as_value(x))
 
 
 def absolute(x: Any) -> Any:
-    """|x|"""
+    """|x|."""
     return apply(Absolute(), as_value(x))
 
 
 def sign(x: Any) -> Any:
-    """-1, 0 or 1"""
+    """-1, 0 or 1."""
     return apply(Sign(), as_value(x))
 
 
 def floor(x: Any) -> Any:
-    """The largest whole number not above x"""
+    """The largest whole number not above x."""
     return apply(Floor(), as_float(x))
 
 
 def ceil(x: Any) -> Any:
-    """The smallest whole number not below x, as -floor(-x)"""
+    """The smallest whole number not below x, as -floor(-x)."""
     return -floor(-as_float(x))
 
 
 def round(x: Any, decimals: int = 0) -> Any:
-    """The nearest number with so many decimals, the even one where two are as near"""
+    """The nearest number with so many decimals, the even one where two are as near."""
     x = as_float(x)
     return apply(Round(), x) if decimals == 0 else apply(Round(), x * 10.0**decimals) / 10.0**decimals
 
 
 def isnan(x: Any) -> Any:
-    """Whether x is no number: x != x"""
+    """Whether x is no number: x != x."""
     x = as_value(x)
     return logical_not(equal(x, x))
 
 
 def isinf(x: Any) -> Any:
-    """Whether |x| is infinite"""
+    """Whether |x| is infinite."""
     return equal(absolute(as_float(x)), np.inf)
 
 
 def isfinite(x: Any) -> Any:
-    """Whether x is a number and not infinite: x - x = 0"""
+    """Whether x is a number and not infinite: x - x = 0."""
     x = as_float(x)
     return equal(subtract(x, x), 0.0)
 
@@ -345,7 +343,7 @@ def stop_gradient(x: Any) -> Any:
 
 
 def square(x: Any) -> Any:
-    """x^2"""
+    """x^2."""
     x = as_value(x)
     return multiply(x, x)
 
@@ -356,7 +354,7 @@ def clip(x: Any, x_min: Any, x_max: Any) -> Any:
 
 
 def reciprocal(x: Any) -> Any:
-    """1 / x"""
+    """1 / x."""
     return divide(1.0, x)
 
 

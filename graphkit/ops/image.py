@@ -11,6 +11,8 @@ from graphkit.core.spec import show
 from graphkit.ops.convert import as_value
 from graphkit.ops.resample import REACH, resample
 
+__all__ = ["resize"]
+
 
 def resize(images: Any, size: Sequence[int], interpolation: str = "bilinear") -> Any:
     """Images drawn anew in one size, with half-pixel centres.    (..., h, w, c) -> (..., height, width, c)

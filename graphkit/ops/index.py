@@ -19,10 +19,7 @@ from graphkit.ops.slices import Flip, Slice
 
 
 class Gather(Op):
-    """Slices of x along `axis`, picked by integers in [0, n).    (n, e), (b, t) -> (b, t, e)
-
-    The gradient adds the slices up again. RangeError names the first index outside.
-    """
+    """Slices of x along `axis`, picked by integers (DtypeError for floats); row-major elements where it is None."""
 
     axis: int = 0
     takes_text = True
@@ -55,7 +52,10 @@ def check_range(indices: Array, size: int) -> None:
         place = np.argwhere((indices < 0) | (indices >= size))[0]
         where = tuple(int(i) for i in place)
         row = f"row {where[0]}" if where else "the value"
-        raise RangeError(f"index {indices[where]} at {where} ({row}) is outside the valid range [0, {size})")
+        raise RangeError(
+            f"index {indices[where]} at {where} ({row}) is outside the valid range [0, {size}); "
+            f"a table of more rows takes it, such as layers.Embedding(input_dim={int(indices.max()) + 1}, ...)"
+        )
 
 
 ROUNDS = 8
@@ -243,7 +243,10 @@ def squared_by_occurrence(gradient: Any) -> Any:
 
 
 def take(x: Any, indices: Any, axis: int | None = None) -> Any:
-    """Slices of x along `axis`, picked by integers; elements in row-major order where no axis is given."""
+    """Slices of x along `axis`, picked by integers; elements in row-major order where no axis is given.
+
+    DtypeError for floats.
+    """
     x, indices = as_value(x), as_value(indices)
     if axis is None:
         x, axis = apply(Reshape((spec_of(x).size,)), x), 0
@@ -260,7 +263,10 @@ def one_hot(x: Any, num_classes: int, dtype: Any = None) -> Any:
 
 
 def arange(start: Any, stop: Any = None, step: float = 1, dtype: Any = None) -> Any:
-    """start, start + step, ... below stop; from 0 where one bound is given. Bounds may be free sizes of `shape`."""
+    """start, start + step, ... below stop; from 0 where one bound is given. Bounds may be free sizes of `shape`.
+
+    ArgumentError for other bounds, or a step of 0.
+    """
     start, stop = (0, start) if stop is None else (start, stop)
     given = (start, stop, step)
     if all(map(is_scalar, given)) and any(isinstance(s, float) for s in given) and step:
@@ -274,7 +280,7 @@ def arange(start: Any, stop: Any = None, step: float = 1, dtype: Any = None) -> 
 
 
 def getitem(x: Any, key: Any) -> Any:
-    """x[key] for integers, slices, None and ...; an integer value picks one row of the first axis."""
+    """x[key] for integers, slices, None and ...; an integer value picks a row of axis 0. ShapeError for too many."""
     x = as_value(x)
     keys = list(key) if isinstance(key, tuple) else [key]
     named = sum(k is not None and k is not Ellipsis for k in keys)

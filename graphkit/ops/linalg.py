@@ -64,7 +64,7 @@ def _swapped(x: Any) -> Any:
 
 
 def matmul(x1: Any, x2: Any) -> Any:
-    """x1 x2 as NumPy's matmul: vectors count as a row on the left and as a column on the right."""
+    """x1 x2 as NumPy's matmul: vectors are a row on the left, a column on the right. ShapeError for scalars."""
     x, y = promote(x1, x2)
     left, right = spec_of(x), spec_of(y)
     if 0 in (left.rank, right.rank):

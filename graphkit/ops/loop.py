@@ -129,7 +129,8 @@ def while_loop(
     """loop_vars = body(*loop_vars) as long as cond(*loop_vars) holds; at most `maximum_iterations` times.
 
     loop_vars: a tuple or list of values or structures of them, or one alone; shapes and dtypes stay. A gradient
-    exists with maximum_iterations alone. What the functions read from outside may be any value.
+    exists with maximum_iterations alone. What the functions read from outside may be any value. ArgumentError unless
+    cond gives one boolean.
     """
     limit = 0 if maximum_iterations is None else positive("maximum_iterations", maximum_iterations)
     several = isinstance(loop_vars, tuple | list)
@@ -155,7 +156,8 @@ def scan(
     """(carry, y) = f(carry, x) for each x along axis 0 of xs, from `init` on: the last carry, and all y stacked.
 
     init, xs, y: values, structures of them, or None. `length` says how many steps there are where xs is None. With
-    `reverse` the last x is taken first. `unroll` is Keras's, and changes nothing here.
+    `reverse` the last x is taken first. `unroll` is Keras's, and changes nothing here. ArgumentError where neither says
+    it, ShapeError where xs differ.
     """
     sequences = values_in(xs)
     if not sequences:

@@ -53,7 +53,9 @@ class CheckLabels(Op):
         at = f"row {place[0]}" if place else "the only value"
         more = f" {place}" if len(place) > 1 else ""
         hint = (
-            "" if self.ignore_class is not None or self.what != "label" else "; give ignore_class to leave a label out"
+            ""
+            if self.ignore_class is not None or self.what != "label"
+            else "; classes count from 0; losses.SparseCategoricalCrossentropy(ignore_class=...) leaves a label out"
         )
         label = labels[place].item()
         shown = int(label) if np.isfinite(label) and label == int(label) else label
@@ -128,7 +130,7 @@ class SparseCrossentropy(Fused):
 
     def forward(self, x: Array, y: Array, out: Any = None, scratch: Any = None) -> Any:
         if out is None:
-            out = tuple(np.empty(s.numbers, s.dtype) for s in self.infer(spec_of(x), spec_of(y)))
+            out = tuple(s.empty() for s in self.infer(spec_of(x), spec_of(y)))
         loss, shares = out
         rows = (np.arange(y.size), y.reshape(-1))
         np.subtract(x, x.max(axis=-1, keepdims=True, initial=-np.inf), out=shares)
@@ -216,7 +218,8 @@ def sparse_categorical_crossentropy(
 ) -> Any:
     """-log(p[y] / sum(p)), p within [1e-7, 1 - 1e-7]; of logits x: -log_softmax(x)[y].    (b,), (b, n) -> (b,)
 
-    Labels are whole numbers in [0, n); RangeError at run time names one outside. 0 for `ignore_class`.
+    Labels are whole numbers in [0, n); RangeError at run time names one outside. 0 for `ignore_class`. ShapeError where
+    n is free.
     """
     p = as_float(output)
     axis = axis_of(axis, spec_of(p).rank)

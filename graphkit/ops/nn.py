@@ -164,22 +164,22 @@ class LogSoftmax(AlongAxis):
 
 
 def tanh(x: Any) -> Any:
-    """tanh(x)"""
+    """tanh(x)."""
     return apply(Tanh(), as_float(x))
 
 
 def sigmoid(x: Any) -> Any:
-    """1 / (1 + e^-x)"""
+    """1 / (1 + e^-x)."""
     return apply(Sigmoid(), as_float(x))
 
 
 def relu(x: Any) -> Any:
-    """max(x, 0)"""
+    """max(x, 0)."""
     return apply(Relu(), as_float(x))
 
 
 def softplus(x: Any) -> Any:
-    """log(1 + e^x)"""
+    """log(1 + e^x)."""
     return apply(Softplus(), as_float(x))
 
 
@@ -189,25 +189,25 @@ def erf(x: Any) -> Any:
 
 
 def softmax(x: Any, axis: int = -1) -> Any:
-    """e^x / sum(e^x) along `axis`"""
+    """e^x / sum(e^x) along `axis`."""
     x = as_float(x)
     return apply(Softmax(axis_of(axis, spec_of(x).rank)), x)
 
 
 def log_softmax(x: Any, axis: int = -1) -> Any:
-    """log(softmax(x)) along `axis`"""
+    """log(softmax(x)) along `axis`."""
     x = as_float(x)
     return apply(LogSoftmax(axis_of(axis, spec_of(x).rank)), x)
 
 
 def silu(x: Any) -> Any:
-    """x sigmoid(x)"""
+    """x sigmoid(x)."""
     x = as_float(x)
     return x * sigmoid(x)
 
 
 def gelu(x: Any, approximate: bool = True) -> Any:
-    """x Phi(x), Phi the normal distribution; its tanh form where `approximate` (Hendrycks and Gimpel, 2016)"""
+    """x Phi(x), Phi the normal distribution; its tanh form where `approximate` (Hendrycks and Gimpel, 2016)."""
     x = as_float(x)
     if approximate:
         return 0.5 * x * (1.0 + tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x * x * x)))
@@ -215,40 +215,40 @@ def gelu(x: Any, approximate: bool = True) -> Any:
 
 
 def elu(x: Any, alpha: float = 1.0) -> Any:
-    """x where x >= 0, else alpha (e^x - 1)"""
+    """x where x >= 0, else alpha (e^x - 1)."""
     x = as_float(x)
     return where(x >= 0.0, x, alpha * (exp(minimum(x, 0.0)) - 1.0))
 
 
 def selu(x: Any) -> Any:
-    """1.0507 elu(x, 1.6733) (Klambauer et al., 2017)"""
+    """1.0507 elu(x, 1.6733) (Klambauer et al., 2017)."""
     return 1.0507009873554805 * elu(x, 1.6732632423543772)
 
 
 def leaky_relu(x: Any, negative_slope: float = 0.2) -> Any:
-    """x where x > 0, else negative_slope x"""
+    """x where x > 0, else negative_slope x."""
     x = as_float(x)
     return where(greater(x, 0.0), x, negative_slope * x)
 
 
 def tanh_shrink(x: Any) -> Any:
-    """x - tanh(x)"""
+    """x - tanh(x)."""
     x = as_float(x)
     return x - tanh(x)
 
 
 def relu6(x: Any) -> Any:
-    """min(max(x, 0), 6); the gradient at 0 and at 6 is 0"""
+    """min(max(x, 0), 6); the gradient at 0 and at 6 is 0."""
     return minimum(6.0, relu(x))
 
 
 def log_sigmoid(x: Any) -> Any:
-    """log(sigmoid(x)) as -softplus(-x)"""
+    """log(sigmoid(x)) as -softplus(-x)."""
     return -softplus(-as_float(x))
 
 
 def hard_sigmoid(x: Any) -> Any:
-    """x / 6 + 1 / 2, kept between 0 and 1; the gradient at -3 and at 3 is 0"""
+    """x / 6 + 1 / 2, kept between 0 and 1; the gradient at -3 and at 3 is 0."""
     return minimum(1.0, maximum(0.0, as_float(x) / 6.0 + 0.5))
 
 

@@ -62,7 +62,7 @@ class LayerNorm(Fused):
 
     def forward(self, x: Array, gamma: Array, beta: Array, out: Any = None, scratch: Any = None) -> Any:
         if out is None:
-            out = tuple(np.empty(s.shape, s.dtype) for s in self.infer(*map(spec_of, (x, gamma, beta))))
+            out = tuple(s.empty() for s in self.infer(*map(spec_of, (x, gamma, beta))))
         matrix, y, normal, scale = self._rows(x, *out)
         weight, bias, shares = gamma.reshape(-1), beta.reshape(-1), scratch[0]
         count, epsilon = x.dtype.type(weight.size or 1), x.dtype.type(self.epsilon)
@@ -156,7 +156,7 @@ def _added(sums: Sequence[Array], outs: Sequence[Array]) -> None:
 def layer_normalization(
     x: Any, gamma: Any = None, beta: Any = None, axis: int | Sequence[int] = -1, epsilon: float = 1e-3
 ) -> Any:
-    """(x - mean) / sqrt(variance + epsilon) gamma + beta over `axis`; see `LayerNorm`
+    """(x - mean) / sqrt(variance + epsilon) gamma + beta over `axis`; see `LayerNorm`.
 
     gamma and beta have the sizes of the axes, in the order of the axes. Other axes than the last are moved there.
     """
@@ -182,7 +182,7 @@ def _filled(value: int, dims: Any, spec: Spec) -> Any:
 
 
 def normalize(x: Any, axis: Axis = -1, order: float = 2, epsilon: float = 1e-7) -> Any:
-    """x / max(norm, epsilon), with the norm sum(|x|^order)^(1 / order) over `axis`; 0 where x is 0"""
+    """x / max(norm, epsilon), the norm sum(|x|^order)^(1 / order) over `axis`; ArgumentError unless order > 0."""
     x = as_float(x)
     if order == 2:
         return x / sqrt(maximum(sum(x * x, axis, keepdims=True), epsilon * epsilon))

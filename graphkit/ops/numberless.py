@@ -72,6 +72,11 @@ class Numberless(Operators):
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
         raise self._no_number("a NumPy function")
 
+    def __format__(self, form: str) -> str:
+        if form:
+            raise self._no_number(f"the format {form!r}")
+        return str(self)
+
     def numpy(self) -> Any:
         """Raises TraceError: there is no number yet."""
         raise self._no_number(".numpy()")

@@ -50,12 +50,18 @@ class Binary(Op):
         return unbroadcast(gx, spec_of(ins[0]).dims), unbroadcast(gy, spec_of(ins[1]).dims)
 
 
-def binary_function(op: Op) -> Callable[[Any, Any], Any]:
-    """The function of two operands that calls `op`, its operands brought to one dtype."""
+def public(function: Callable[..., Any], op: Op, name: str | None = None) -> Any:
+    """Gives a function made for an op the op's text and the name it is found by beside the op's class."""
+    function.__doc__ = type(op).__doc__
+    function.__name__ = function.__qualname__ = name or type(op).__name__.lower()
+    function.__module__ = type(op).__module__
+    return function
+
+
+def binary_function(op: Op, name: str | None = None) -> Callable[[Any, Any], Any]:
+    """The function of two operands that calls `op`, its operands brought to one dtype; named as `op` if not given."""
 
     def function(x1: Any, x2: Any) -> Any:
         return apply(op, *promote(x1, x2))
 
-    function.__doc__ = type(op).__doc__
-    function.__name__ = type(op).__name__.lower()
-    return function
+    return public(function, op, name)  # type: ignore[no-any-return] # the function that was given

@@ -14,10 +14,9 @@ import numpy as np
 
 from graphkit.core.dtypes import Array
 from graphkit.core.errors import DtypeError, ShapeError
-from graphkit.core.op import Builder, Op, Value, apply, spec_of
+from graphkit.core.op import Builder, Op, Staged, Value, apply, spec_of
 from graphkit.core.pieces import Call, Stages, in_order
 from graphkit.core.spec import Sizes, Spec, fits, show
-from graphkit.ops.conv import Staged
 from graphkit.ops.conv_onnx import padding as padding_of
 from graphkit.ops.conv_onnx import to_back, to_front, transposed
 from graphkit.ops.convert import as_float

@@ -6,7 +6,7 @@ same numbers, with any number of threads.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -34,7 +34,7 @@ class RandomUniform(Op):
 
     dims: Sizes
     dtype: str
-    draws: ClassVar[Callable[..., Any]] = np.random.Generator.random
+    draw: ClassVar[str] = "random"  # of numpy.random.Generator
     random = True
     differentiable = False
 
@@ -52,7 +52,7 @@ class RandomUniform(Op):
         return [[partial(self._block, key, step, block, flat[cut]) for block, cut in enumerate(_blocks(flat.size))]]
 
     def _block(self, key: Array, step: Array, block: int, out: Array) -> None:
-        type(self).draws(_generator(key, step, block), dtype=out.dtype.type, out=out)
+        getattr(_generator(key, step, block), self.draw)(dtype=out.dtype.type, out=out)
 
     def lower(self, b: Builder, ins: Sequence[str], outs: Sequence[str]) -> None:
         raise ExportError(NOT_EXPORTED.format(self.name))
@@ -61,7 +61,7 @@ class RandomUniform(Op):
 class RandomNormal(RandomUniform):
     """Numbers of the normal distribution with mean 0 and deviation 1.    key, step -> dims"""
 
-    draws = np.random.Generator.standard_normal
+    draw = "standard_normal"
 
 
 class Dropout(Fused):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from graphkit.core.dtypes import Array
 from graphkit.core.errors import ShapeError
-from graphkit.core.op import Builder, Op, Value, apply, spec_of
-from graphkit.core.pieces import Stages, at_once
+from graphkit.core.op import Builder, Op, Staged, Value, apply, spec_of
+from graphkit.core.pieces import Stages
 from graphkit.core.reverse import Fused
 from graphkit.core.spec import Sizes, Spec, show
 from graphkit.ops import lstm_kernel
@@ -71,7 +71,13 @@ class Recurrence(Fused):
 
     def made(self, arrays: Sequence[Array], out: Any) -> Any:
         """The arrays to fill: those given, else new ones."""
-        return out if out is not None else tuple(np.empty(s.shape, s.dtype) for s in self.infer(*map(spec_of, arrays)))
+        return out if out is not None else tuple(s.empty() for s in self.infer(*map(spec_of, arrays)))
+
+    def give(self, hidden: Array, out: Any) -> None:
+        """Fills the sequence, where it is asked for, and the last state from the states (t + 1, u, b)."""
+        if self.sequences:
+            out[0][...] = hidden[1:].transpose(2, 0, 1)
+        out[self.outputs - 1][...] = hidden[-1].T
 
     def dead(self, ins: Sequence[Array]) -> Array | None:
         """Where a step is left out, (t, 1, b); None without a mask."""
@@ -107,7 +113,7 @@ class Recurrence(Fused):
         lower_recurrent(b, self.onnx_type, ins, outs[: self.outputs], self.sequences, self.masked)
 
 
-class LSTM(Recurrence):
+class LSTM(Staged, Recurrence):
     """i, f, o = sigmoid(z), g = tanh(z) of z = x W + h U + b;  c = f c + i g;  h = o tanh(c)
 
     x (b, t, f), W (f, 4u), U (u, 4u), b (4u,), h and c (b, u), mask (b, t) bool where `masked`; gates in Keras's order
@@ -129,14 +135,6 @@ class LSTM(Recurrence):
 
     def stages(self, ins: Sequence[Array], out: Any, scratch: tuple[Array, ...]) -> Stages:
         return lstm_kernel.Forward(ins, out, scratch, self.sequences, self.masked).stages()
-
-    def prepare(self, ins: Sequence[Array], out: Any, scratch: tuple[Array, ...]) -> Callable[[], Any]:
-        return at_once(self.stages(ins, out, scratch))
-
-    def forward(self, *arrays: Array, out: Any = None, scratch: Any = None) -> Any:
-        out = self.made(arrays, out)
-        self.prepare(arrays, out, scratch)()
-        return out
 
     def backward_scratch(self, *specs: Spec) -> tuple[Spec, ...]:
         x, units = specs[0], specs[2].dims[0]

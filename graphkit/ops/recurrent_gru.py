@@ -81,9 +81,7 @@ class GRU(Recurrence):
             np.add(after, new, out=after)
             if dead is not None:
                 np.copyto(after, before, where=dead[t])
-        if self.sequences:
-            out[0][...] = hidden[1:].transpose(2, 0, 1)
-        out[self.outputs - 1][...] = hidden[-1].T
+        self.give(hidden, out)
         return out
 
     def backward_scratch(self, *specs: Spec) -> tuple[Spec, ...]:

@@ -150,25 +150,25 @@ def size_over(x: Any, axes: tuple[int, ...], dtype: Any) -> Any:
 
 
 def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    """sum(x) / n"""
+    """sum(x) / n."""
     x = as_float(x)
     return sum(x, axis, keepdims) / size_over(x, axes_of(x, axis), spec_of(x).dtype)
 
 
 def variance(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    """mean((x - mean(x))^2)"""
+    """mean((x - mean(x))^2)."""
     x = as_float(x)
     centred = x - mean(x, axis, keepdims=True)
     return mean(centred * centred, axis, keepdims)
 
 
 def std(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    """sqrt(variance(x)); the gradient of equal elements is 0"""
+    """sqrt(variance(x)); the gradient of equal elements is 0."""
     return _root(variance(x, axis, keepdims), 2)
 
 
 def moments(x: Any, axes: Axis, keepdims: bool = False) -> tuple[Any, Any]:
-    """(mean(x), variance(x)) over `axes`"""
+    """(mean(x), variance(x)) over `axes`."""
     return mean(x, axes, keepdims), variance(x, axes, keepdims)
 
 
@@ -216,7 +216,7 @@ def any(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
 
 
 def count_nonzero(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    """How many elements are not zero, as int32"""
+    """How many elements are not zero, as int32."""
     return sum(not_equal(x, 0), axis, keepdims)
 
 
@@ -242,7 +242,7 @@ def _place(op: Callable[[int], Op], x: Any, axis: int | None, keepdims: bool) ->
 
 
 def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
-    """log(sum(exp(x))), shifted by the largest element so that it does not overflow; -inf has the gradient 0"""
+    """log(sum(exp(x))), shifted by the largest element so that it does not overflow; -inf has the gradient 0."""
     x = as_float(x)
     top = reduced(Max, x, axis, True)
     finite = where(equal(top - top, 0.0), top, 0.0)

@@ -238,7 +238,7 @@ def expand_dims(x: Any, axis: int) -> Any:
 
 
 def squeeze(x: Any, axis: int | Sequence[int] | None = None) -> Any:
-    """x without its axes of size 1; all of them where none is given, for which no size may be free."""
+    """x without its axes of size 1, all where none is given; ShapeError where one is free or another size."""
     x = as_value(x)
     dims = spec_of(x).dims
     if axis is None and is_free(spec_of(x)):

@@ -33,7 +33,7 @@ class Concat(Op):
             if not same:
                 raise ShapeError(
                     f"cannot concatenate {show(first.dims)} with {show(x.dims)} along axis {self.axis}: "
-                    "all other axes must be equal"
+                    "all other axes must be equal; layers.Concatenate(axis=...) takes another"
                 )
         total: Size = 0
         for x in xs:

@@ -140,23 +140,23 @@ def _ordered(x: Any, axis: int | None) -> tuple[Any, Any]:
 
 
 def sort(x: Any, axis: int | None = -1) -> Any:
-    """From the smallest to the largest along `axis`"""
+    """From the smallest to the largest along `axis`."""
     return cast(_ordered(x, axis)[0], spec_of(as_value(x)).dtype)
 
 
 def argsort(x: Any, axis: int | None = -1) -> Any:
-    """The places that sort x along `axis`, as int64; equal elements keep their order"""
+    """The places that sort x along `axis`, as int64; equal elements keep their order."""
     return _ordered(x, axis)[1]
 
 
 def cumsum(x: Any, axis: int | None = None, dtype: Any = None) -> Any:
-    """The sum of all up to each one along `axis`"""
+    """The sum of all up to each one along `axis`."""
     x, axis = _along(x, axis)
     return apply(CumSum(axis), x if dtype is None else cast(x, dtype))
 
 
 def cumprod(x: Any, axis: int | None = None, dtype: Any = None) -> Any:
-    """The product of all up to each one along `axis`"""
+    """The product of all up to each one along `axis`."""
     x, axis = _along(x if dtype is None else cast(x, dtype), axis)
     rows = moveaxis(x, axis, 0)
     return moveaxis(scan(_grown, (), (ones_like(sum(rows, 0)),), (rows,))[1], 0, axis)

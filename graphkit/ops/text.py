@@ -172,7 +172,9 @@ class TextFunction(SizedByText):
 
     def lower(self, b: Builder, ins: Sequence[str], outs: Sequence[str]) -> None:
         raise ExportError(
-            f"TextFunction is not exported: {self._told} is a Python function; use one of the rules with a name, "
+            f"TextFunction is not exported: {self._told} is a Python function; use one of the rules "
+            "with a name, such as "
+            "TextVectorization(standardize='lower'), "
             "or apply it to the text before the model"
         )
 

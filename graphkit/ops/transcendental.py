@@ -27,7 +27,7 @@ class Smooth(Unary):
 
 
 class Sin(Smooth):
-    """sin(x)    d/dx = cos(x)"""
+    """sin(x).    d/dx = cos(x)"""
 
     ufunc, onnx_type = np.sin, "Sin"
 
@@ -36,7 +36,7 @@ class Sin(Smooth):
 
 
 class Cos(Smooth):
-    """cos(x)    d/dx = -sin(x)"""
+    """cos(x).    d/dx = -sin(x)"""
 
     ufunc, onnx_type = np.cos, "Cos"
 
@@ -45,7 +45,7 @@ class Cos(Smooth):
 
 
 class Tan(Smooth):
-    """tan(x)    d/dx = 1 + tan(x)^2"""
+    """tan(x).    d/dx = 1 + tan(x)^2"""
 
     ufunc, onnx_type = np.tan, "Tan"
 
@@ -81,7 +81,7 @@ class Atan(Smooth):
 
 
 class Sinh(Smooth):
-    """(e^x - e^-x) / 2    d/dx = cosh(x)"""
+    """(e^x - e^-x) / 2.    d/dx = cosh(x)"""
 
     ufunc, onnx_type = np.sinh, "Sinh"
 
@@ -90,7 +90,7 @@ class Sinh(Smooth):
 
 
 class Cosh(Smooth):
-    """(e^x + e^-x) / 2    d/dx = sinh(x)"""
+    """(e^x + e^-x) / 2.    d/dx = sinh(x)"""
 
     ufunc, onnx_type = np.cosh, "Cosh"
 
@@ -99,7 +99,7 @@ class Cosh(Smooth):
 
 
 class Asinh(Smooth):
-    """log(x + sqrt(x^2 + 1))    d/dx = 1 / sqrt(x^2 + 1)"""
+    """log(x + sqrt(x^2 + 1)).    d/dx = 1 / sqrt(x^2 + 1)"""
 
     ufunc, onnx_type = np.arcsinh, "Asinh"
 
@@ -108,7 +108,7 @@ class Asinh(Smooth):
 
 
 class Acosh(Smooth):
-    """log(x + sqrt(x^2 - 1)) for x >= 1    d/dx = 1 / sqrt(x^2 - 1), infinite at 1"""
+    """log(x + sqrt(x^2 - 1)) for x >= 1.    d/dx = 1 / sqrt(x^2 - 1), infinite at 1"""
 
     ufunc, onnx_type = np.arccosh, "Acosh"
 
@@ -117,7 +117,7 @@ class Acosh(Smooth):
 
 
 class Atanh(Smooth):
-    """log((1 + x) / (1 - x)) / 2 for |x| < 1    d/dx = 1 / (1 - x^2)"""
+    """log((1 + x) / (1 - x)) / 2 for |x| < 1.    d/dx = 1 / (1 - x^2)"""
 
     ufunc, onnx_type = np.arctanh, "Atanh"
 
@@ -157,24 +157,25 @@ class Log1p(Smooth):
 
 
 sin, cos, tan = unary_float(Sin()), unary_float(Cos()), unary_float(Tan())
-arcsin, arccos, arctan = unary_float(Asin()), unary_float(Acos()), unary_float(Atan())
+arcsin, arccos, arctan = unary_float(Asin(), "arcsin"), unary_float(Acos(), "arccos"), unary_float(Atan(), "arctan")
 sinh, cosh = unary_float(Sinh()), unary_float(Cosh())
-arcsinh, arccosh, arctanh = unary_float(Asinh()), unary_float(Acosh()), unary_float(Atanh())
+arcsinh, arccosh = unary_float(Asinh(), "arcsinh"), unary_float(Acosh(), "arccosh")
+arctanh = unary_float(Atanh(), "arctanh")
 expm1, log1p = unary_float(Expm1()), unary_float(Log1p())
 
 
 def rsqrt(x: Any) -> Any:
-    """1 / sqrt(x)"""
+    """1 / sqrt(x)."""
     return reciprocal(sqrt(x))
 
 
 def log2(x: Any) -> Any:
-    """log(x) / log(2)"""
+    """log(x) / log(2)."""
     return log(x) / math.log(2.0)
 
 
 def log10(x: Any) -> Any:
-    """log(x) / log(10)"""
+    """log(x) / log(10)."""
     return log(x) / math.log(10.0)
 
 
@@ -192,7 +193,7 @@ def arctan2(x1: Any, x2: Any) -> Any:
 
 
 def logaddexp(x1: Any, x2: Any) -> Any:
-    """log(e^x + e^y)    d/dx = sigmoid(x - y), d/dy = sigmoid(y - x)"""
+    """log(e^x + e^y).    d/dx = sigmoid(x - y), d/dy = sigmoid(y - x)"""
     x, y = promote_float(x1, x2)
     difference = where(logical_and(equal(x, y), isinf(x)), 0.0, subtract(y, x))
     return where(greater_equal(x, y), x + softplus(difference), y + softplus(-difference))

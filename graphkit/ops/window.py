@@ -107,7 +107,9 @@ def check_padding(padding: Any, *allowed: str) -> str:
     """The padding in lower case; ArgumentError lists what there is."""
     found = padding.lower() if isinstance(padding, str) else padding
     if found not in allowed:
-        raise ArgumentError(f"padding must be {' or '.join(map(repr, allowed))}, got {padding!r}")
+        raise ArgumentError(
+            f"padding must be {' or '.join(map(repr, allowed))}, got {padding!r}; for example padding={allowed[-1]!r}"
+        )
     return str(found)
 
 

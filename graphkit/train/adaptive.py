@@ -13,7 +13,7 @@ from graphkit.train.settings import number
 
 
 class Adagrad(Optimizer):
-    """a = a + g^2, w - r g / sqrt(a + epsilon), a from initial_accumulator_value (Duchi et al., 2011)"""
+    """a = a + g^2, w - r g / sqrt(a + epsilon), a from initial_accumulator_value (Duchi et al., 2011)."""
 
     def __init__(
         self,
@@ -40,7 +40,10 @@ class Adagrad(Optimizer):
 
 
 class Adadelta(Optimizer):
-    """s = rho s + (1 - rho) g^2, d = -g sqrt(u + e) / sqrt(s + e), u = rho u + (1 - rho) d^2, w + r d (Zeiler, 2012)"""
+    """w + r d (Zeiler, 2012).
+
+    s = rho s + (1 - rho) g^2, d = -g sqrt(u + e) / sqrt(s + e), u = rho u + (1 - rho) d^2
+    """
 
     def __init__(self, learning_rate: Any = 0.001, rho: float = 0.95, epsilon: float = 1e-7, **shared: Any) -> None:
         super().__init__(learning_rate, **{"name": "adadelta", **shared})
@@ -77,7 +80,7 @@ class _Moments(Optimizer):
 
 
 class Adamax(_Moments):
-    """m = b1 m + (1 - b1) g, u = max(b2 u, |g|), w - r m / ((1 - b1^t) (u + epsilon)) (Kingma and Ba, 2015)"""
+    """m = b1 m + (1 - b1) g, u = max(b2 u, |g|), w - r m / ((1 - b1^t) (u + epsilon)) (Kingma and Ba, 2015)."""
 
     label = "adamax"
 
@@ -97,8 +100,9 @@ class Adamax(_Moments):
 
 
 class Nadam(_Moments):
-    """Adam with Nesterov's momentum: w - r (u' m / (1 - U u') + (1 - u) g / (1 - U)) / (sqrt(v / (1 - b2^t)) + epsilon)
+    """Adam with Nesterov's momentum.
 
+    w - r (u' m / (1 - U u') + (1 - u) g / (1 - U)) / (sqrt(v / (1 - b2^t)) + epsilon)
     u = b1 (1 - 0.96^t / 2), u' that of the next step, U the product of all u so far (Dozat, 2016).
     """
 
@@ -134,7 +138,7 @@ class Nadam(_Moments):
 
 
 class Lion(Optimizer):
-    """w - r sign(b1 m + (1 - b1) g), m = b2 m + (1 - b2) g (Chen et al., 2023)"""
+    """w - r sign(b1 m + (1 - b1) g), m = b2 m + (1 - b2) g (Chen et al., 2023)."""
 
     def __init__(self, learning_rate: Any = 0.001, beta_1: float = 0.9, beta_2: float = 0.99, **shared: Any) -> None:
         super().__init__(learning_rate, **{"name": "lion", **shared})
@@ -151,7 +155,7 @@ class Lion(Optimizer):
 
 
 class Lamb(_Moments):
-    """Adam's step for each variable, scaled by |w| / |step|, or 1 where one of them is 0 (You et al., 2020)"""
+    """Adam's step for each variable, scaled by |w| / |step|, or 1 where one of them is 0 (You et al., 2020)."""
 
     label = "lamb"
 
@@ -171,7 +175,7 @@ class Lamb(_Moments):
 
 
 class Ftrl(Optimizer):
-    """Follow the regularised leader (McMahan et al., 2013)
+    """Follow the regularised leader (McMahan et al., 2013).
 
     a' = a + g^2, z = z + g + 2 s w - (a'^-p - a^-p) / r w,
     w = (clip(z, -l1, l1) - z) / (a'^-p / r + 2 l2 + beta / r), with s the shrinkage and p learning_rate_power.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from html import escape
+from difflib import get_close_matches
 from typing import Any
 
 from graphkit.core.errors import ArgumentError, StateError
@@ -113,6 +113,7 @@ class History(Callback):
 
     def _repr_html_(self) -> str:
         """The last epochs as a table, and the curves; where they cannot be drawn, what is missing."""
+        escape = module("html").escape
         head = "".join(f"<th>{escape(name)}</th>" for name in ("epoch", *self.history))
         rows = [(f"{epoch + 1}", row) for epoch, row in zip(self.epoch, self._rows, strict=True)]
         cells = [(epoch, *(f"{row[n]:.4g}" if n in row else "" for n in self.history)) for epoch, row in rows]
@@ -126,14 +127,27 @@ class History(Callback):
 
 
 class LambdaCallback(Callback):
-    """Functions as a callback, by the name of the moment: on_epoch_end=lambda epoch, logs: ..."""
+    """Functions by the moment: on_epoch_end=lambda epoch, logs: print(epoch). ArgumentError for an unknown moment."""
 
     def __init__(self, **functions: Callable[..., Any] | None) -> None:
         unknown = [n for n in functions if not n.startswith("on_") or not hasattr(Callback, n)]
         if unknown:
             known = ", ".join(n for n in vars(Callback) if n.startswith("on_"))
-            raise ArgumentError(f"LambdaCallback knows no moment {unknown[0]!r}; known are {known}")
+            near = get_close_matches(unknown[0], [n for n in vars(Callback) if n.startswith("on_")], 1)
+            hint = f"; did you mean callbacks.Callback.{near[0]}?" if near else ""
+            raise ArgumentError(f"LambdaCallback knows no moment {unknown[0]!r}; known are {known}{hint}")
         vars(self).update({name: function for name, function in functions.items() if function is not None})
+
+
+def listed_callbacks(given: Any) -> list[Callback]:
+    """The callbacks that a person gave; ArgumentError for one outside a list, a class, or what is none."""
+    if given is not None and not isinstance(given, list | tuple):
+        raise ArgumentError(f"callbacks must be a list, got a {type(given).__name__}; write callbacks=[...]")
+    for callback in given or ():
+        if not isinstance(callback, Callback):
+            got = f"the class {callback.__name__}" if isinstance(callback, type) else f"a {type(callback).__name__}"
+            raise ArgumentError(f"callbacks must hold objects of callbacks.Callback, got {got}")
+    return list(given or ())
 
 
 class CallbackList:

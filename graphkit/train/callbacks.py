@@ -1,6 +1,6 @@
 """Callbacks under Keras's names."""
 
-from graphkit.train.callback import Callback, CallbackList, History, LambdaCallback, Logs
+from graphkit.train.callback import Callback, CallbackList, History, LambdaCallback
 from graphkit.train.checkpoints import BackupAndRestore, CSVLogger, ModelCheckpoint
 from graphkit.train.nan_finder import NaNFinder
 from graphkit.train.stopping import EarlyStopping, LearningRateScheduler, ReduceLROnPlateau, TerminateOnNaN
@@ -8,6 +8,6 @@ from graphkit.train.tensorboard import TensorBoard
 
 __all__ = [
     "BackupAndRestore", "CSVLogger", "Callback", "CallbackList", "EarlyStopping", "History", "LambdaCallback",
-    "LearningRateScheduler", "Logs", "ModelCheckpoint", "NaNFinder", "ReduceLROnPlateau", "TensorBoard",
+    "LearningRateScheduler", "ModelCheckpoint", "NaNFinder", "ReduceLROnPlateau", "TensorBoard",
     "TerminateOnNaN",
 ]  # fmt: skip

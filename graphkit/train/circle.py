@@ -23,7 +23,7 @@ def circle(
     gamma: float = 80.0,
     margin: float = 0.4,
 ) -> Any:
-    """softplus(lse_p(-gamma (margin + d) (margin - d)) + lse_n(gamma [1 + margin - d]+ (1 - margin - d)))
+    """softplus(lse_p(-gamma (margin + d) (margin - d)) + lse_n(gamma [1 + margin - d]+ (1 - margin - d))).
 
     (b,), (b, n) -> (b,)    d = max(1 - y_pred ref^T, 0), lse_p the log of the sum of exp over rows of the same label,
     lse_n over the others; 0, and masked, where one of them has no row. y_pred holds rows of length 1. ref_labels and
@@ -70,10 +70,11 @@ def _sum_of(values: Any, chosen: Any) -> Any:
 
 
 class Circle(Loss):
-    """softplus(lse_p(-gamma (margin + d) (margin - d)) + lse_n(gamma [1 + margin - d]+ (1 - margin - d)))
+    """softplus(lse_p(-gamma (margin + d) (margin - d)) + lse_n(gamma [1 + margin - d]+ (1 - margin - d))).
 
     (b,), (b, n) -> ()    d = max(1 - y_pred y_pred^T, 0) between rows, which should have length 1; p the rows of the
-    same label, n the others. Rows that have no p or no n leave the sum and the divisor. Sun et al., 2020.
+    same label, n the others. Rows that have no p or no n leave the sum and the divisor. Sun et al., 2020. ArgumentError
+    unless gamma is positive.
     """
 
     def __init__(

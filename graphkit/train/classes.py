@@ -18,7 +18,10 @@ def with_class_weight(y: Any, class_weight: Any, sample_weight: Any, names: Sequ
     one-hot rows. Raises ArgumentError for an unknown output or a target that has no classes.
     """
     if not isinstance(class_weight, Mapping) or not class_weight:
-        raise ArgumentError(f"class_weight must map classes to weights, got {class_weight!r}")
+        raise ArgumentError(
+            f"class_weight must map classes to weights, got {class_weight!r}; for example "
+            f"class_weight={{0: 1.0, 1: 2.0}}"
+        )
     nested = all(isinstance(v, Mapping) for v in class_weight.values())
     if not nested:
         if isinstance(y, Mapping | list | tuple) and len(names or []) > 1:

@@ -150,7 +150,7 @@ class _Share(Confusion):
 
 
 class Precision(_Share):
-    """true positives / (true positives + false positives)
+    """true positives / (true positives + false positives).
 
     thresholds: a number or several, 0.5 if None. top_k: only the k largest of each row are positive. class_id: that
     column alone.
@@ -160,6 +160,6 @@ class Precision(_Share):
 
 
 class Recall(_Share):
-    """true positives / (true positives + false negatives)    The arguments are those of `Precision`."""
+    """true positives / (true positives + false negatives).    The arguments are those of `Precision`."""
 
     kept = ("true_positives", "false_negatives")

@@ -45,7 +45,7 @@ def categorical_crossentropy(
 def sparse_categorical_crossentropy(
     y_true: Any, y_pred: Any, from_logits: bool = False, ignore_class: int | None = None, axis: int = -1
 ) -> Any:
-    """-log(p[y] / sum(p)), p within [1e-7, 1 - 1e-7]; of logits x: -log_softmax(x)[y].  (b,), (b, n) -> (b,)
+    """-log(p[y] / sum(p)), p within [1e-7, 1 - 1e-7]; of logits x: -log_softmax(x)[y].  (b,), (b, n) -> (b,).
 
     Labels are whole numbers in [0, n), integers or floats; RangeError at run time names one outside.
     Where the label is `ignore_class` the loss is 0, and the mask of the result is False.

@@ -29,7 +29,7 @@ class AUC(Confusion):
     The curve is drawn by num_thresholds thresholds spread evenly over [0, 1], or by `thresholds`. summation_method:
     "interpolation" (trapezoids; for PR the interpolation of Davis and Goadrich, 2006), "minoring" or "majoring".
     multi_label: the mean of the areas of num_labels columns, weighted by label_weights; else all elements count alike.
-    from_logits: y_pred goes through a sigmoid first.
+    from_logits: y_pred goes through a sigmoid first. ArgumentError for another setting.
     """
 
     def __init__(

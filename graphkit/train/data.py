@@ -25,17 +25,22 @@ def by_name(given: Any, names: Sequence[str], what: str) -> list[Any]:
         if unknown or missing:
             parts = [f"unknown: {', '.join(map(repr, unknown))}"] * bool(unknown)
             parts += [f"missing: {', '.join(map(repr, missing))}"] * bool(missing)
-            raise ArgumentError(f"{what}: {'; '.join(parts)}; the names are {', '.join(map(repr, names))}")
+            raise ArgumentError(f"{what}: {'; '.join(parts)}; the names are {_listed(what, names)}")
         return [given[n] for n in names]
     if isinstance(given, list | tuple) and (len(names) > 1 or (len(given) == 1 and _is_array(given[0]))):
         if len(given) != len(names):
             raise ArgumentError(
-                f"{what}: {len(given)} given, {len(names)} expected, in this order: {', '.join(map(repr, names))}"
+                f"{what}: {len(given)} given, {len(names)} expected, in this order: {_listed(what, names)}"
             )
         return list(given)
     if len(names) != 1:
-        raise ArgumentError(f"{what}: one array given, {len(names)} expected: {', '.join(map(repr, names))}")
+        raise ArgumentError(f"{what}: one array given, {len(names)} expected: {_listed(what, names)}")
     return [given]
+
+
+def _listed(what: str, names: Sequence[str]) -> str:
+    """The names, and where the model tells them."""
+    return f"{', '.join(map(repr, names))} (model.{'input' if what == 'inputs' else 'output'}_names)"
 
 
 def is_table(x: Any) -> bool:
@@ -66,21 +71,38 @@ def to_array(value: Any, name: str, spec: Spec | None = None) -> Array:
     try:
         array = np.asarray(value)
     except ValueError as error:
-        raise ShapeError(f"{name!r}: rows of different lengths; pad them to one length ({error})") from error
+        raise ShapeError(
+            f"{name!r}: rows of different lengths; pad them to one length, with np.pad for example ({error})"
+        ) from error
     if array.dtype.kind not in "biuf":
         hint = f"; declare Input(dtype='string', name={name!r})" if array.dtype.kind in "OSU" else ""
         raise DtypeError(f"{name!r} has dtype {array.dtype}; expected numbers{hint}")
     if spec is not None and is_text(spec.dtype):
         raise DtypeError(f"{name!r} takes strings, got {array.dtype}")
     if spec is None:
-        return array.astype(default_float(), copy=False) if array.dtype.kind == "f" else array
+        return _cast(array, default_float(), name) if array.dtype.kind == "f" else array
     if array.dtype == spec.dtype:
         return array
     if array.dtype.kind == "f" and spec.dtype.kind in "iu" and not survives(array, spec.dtype):
-        raise DtypeError(f"{name!r} takes whole numbers ({spec.dtype}), got {array.dtype} values that are not whole")
+        raise DtypeError(
+            f"{name!r} takes whole numbers ({spec.dtype}), got {array.dtype} values that are not whole; "
+            f"round them with np.rint, or declare Input(dtype='float32', name={name!r})"
+        )
     if not survives(array, spec.dtype):
         raise DtypeError(f"{name!r} takes {spec.dtype}, got {array.dtype} with values that do not fit")
-    return array.astype(spec.dtype)
+    return _cast(array, spec.dtype, name)
+
+
+def _cast(array: Array, dtype: np.dtype[Any], name: str) -> Array:
+    """The array in another dtype; DtypeError where a finite number would become infinite."""
+    try:
+        with np.errstate(over="raise"):
+            return array.astype(dtype, copy=False)
+    except FloatingPointError:
+        raise DtypeError(
+            f"{name!r} holds {np.abs(array[np.isfinite(array)]).max():.3g}, expected at most "
+            f"{np.finfo(dtype).max:.3g}, the largest {dtype}; scale the data, with layers.Normalization for example"
+        ) from None
 
 
 def check_shape(array: Array, spec: Spec, name: str) -> None:
@@ -89,7 +111,24 @@ def check_shape(array: Array, spec: Spec, name: str) -> None:
         isinstance(d, Dimension) or d == size for d, size in zip(spec.dims, array.shape, strict=True)
     )
     if not fits:
-        raise ShapeError(f"input {name!r} has shape {show(array.shape)}, expected {show(spec.dims)}")
+        raise ShapeError(
+            f"input {name!r} has shape {show(array.shape)}, expected {show(spec.dims)}; "
+            f"{_remedy(array.shape, spec.dims, name)}"
+        )
+
+
+def _remedy(shape: tuple[int, ...], dims: Sequence[Any], name: str) -> str:
+    """What to do about data of another shape than the declared one."""
+
+    def fits(sizes: tuple[int, ...]) -> bool:
+        pairs = zip(dims, sizes, strict=False)
+        return len(dims) == len(sizes) and all(isinstance(d, Dimension) or d == n for d, n in pairs)
+
+    if fits((1, *shape)):
+        return f"for one row add the batch axis, np.expand_dims({name}, 0); the shape in Input(shape=...) has none"
+    if len(shape) > 2 and fits((shape[0], *shape[2:], shape[1])):
+        return f"channels come last here: np.moveaxis({name}, 1, -1)"
+    return f"np.reshape the data, or declare Input(shape={shape[1:]}, name={name!r}) for them"
 
 
 def rows_of(arrays: Sequence[Array | None], names: Sequence[str]) -> int:
@@ -100,14 +139,14 @@ def rows_of(arrays: Sequence[Array | None], names: Sequence[str]) -> int:
         raise ShapeError(f"{scalar!r} is a single number; expected one row for each sample")
     if len(set(counts.values())) > 1:
         told = ", ".join(f"{n!r} has {c}" for n, c in counts.items())
-        raise ShapeError(f"all inputs and targets need the same number of rows: {told}")
+        raise ShapeError(f"all inputs and targets need the same number of rows: {told}; look at np.shape of each")
     return next(iter(counts.values()), 0) or 0
 
 
 def split_tail(arrays: Sequence[Array | None], share: float) -> tuple[list[Any], list[Any]]:
     """The first rows and the last `share` of them, before any shuffling, as Keras does."""
     if not 0 < share < 1:
-        raise ArgumentError(f"validation_split must be between 0 and 1, got {share}")
+        raise ArgumentError(f"validation_split must be between 0 and 1, got {share}; for example validation_split=0.2")
     rows = next(a.shape[0] for a in arrays if a is not None)
     cut = int(rows * (1 - share))
     if cut in (0, rows):

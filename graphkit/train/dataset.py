@@ -54,7 +54,7 @@ class Dataset:
 
     @staticmethod
     def from_arrays(*arrays: Any) -> Dataset:
-        """One element for each row: from_arrays(x, y) gives (x[i], y[i]); x and y may be dicts or lists of arrays."""
+        """One element a row: from_arrays(x, y) gives (x[i], y[i]), dicts or lists too. ShapeError where rows differ."""
         tables = [tree.mapped(np.asarray, a) for a in arrays]
         counts = {len(leaf) for leaf in tree.leaves(tables)}
         if len(counts) != 1:
@@ -70,7 +70,7 @@ class Dataset:
 
     @staticmethod
     def from_generator(make: Callable[[], Iterable[Any]]) -> Dataset:
-        """The elements of `make()`, which is called anew for each pass."""
+        """The elements of `make()`, which is called anew for each pass. ArgumentError for a generator in its place."""
         if not callable(make):
             raise ArgumentError("from_generator takes a function that makes a generator, so that it can begin again")
 

@@ -40,7 +40,7 @@ def mean_squared_logarithmic_error(y_true: Any, y_pred: Any) -> Any:
 
 
 def huber(y_true: Any, y_pred: Any, delta: float = 1.0) -> Any:
-    """mean(e^2 / 2 where |e| <= delta, else delta (|e| - delta / 2)) of e = y_pred - y_true (Huber, 1964)
+    """mean(e^2 / 2 where |e| <= delta, else delta (|e| - delta / 2)) of e = y_pred - y_true (Huber, 1964).
 
     (b, n), (b, n) -> (b,)
     """
@@ -71,7 +71,7 @@ def _directed(x: Any, axis: int) -> Any:
 
 
 class MeanSquaredError(LossFunctionWrapper):
-    """mean((y_true - y_pred)^2)    (b, n), (b, n) -> ()"""
+    """mean((y_true - y_pred)^2).    (b, n), (b, n) -> ()"""
 
     def __init__(
         self, reduction: Reduction = DEFAULT, name: str = "mean_squared_error", dtype: Any = None
@@ -80,7 +80,7 @@ class MeanSquaredError(LossFunctionWrapper):
 
 
 class MeanAbsoluteError(LossFunctionWrapper):
-    """mean(|y_true - y_pred|)    (b, n), (b, n) -> ()"""
+    """mean(|y_true - y_pred|).    (b, n), (b, n) -> ()"""
 
     def __init__(
         self, reduction: Reduction = DEFAULT, name: str = "mean_absolute_error", dtype: Any = None
@@ -89,7 +89,7 @@ class MeanAbsoluteError(LossFunctionWrapper):
 
 
 class MeanAbsolutePercentageError(LossFunctionWrapper):
-    """100 mean(|y_true - y_pred| / |y_true|)    (b, n), (b, n) -> ()"""
+    """100 mean(|y_true - y_pred| / |y_true|).    (b, n), (b, n) -> ()"""
 
     def __init__(
         self, reduction: Reduction = DEFAULT, name: str = "mean_absolute_percentage_error", dtype: Any = None
@@ -98,7 +98,7 @@ class MeanAbsolutePercentageError(LossFunctionWrapper):
 
 
 class MeanSquaredLogarithmicError(LossFunctionWrapper):
-    """mean((log(1 + y_true) - log(1 + y_pred))^2)    (b, n), (b, n) -> ()"""
+    """mean((log(1 + y_true) - log(1 + y_pred))^2).    (b, n), (b, n) -> ()"""
 
     def __init__(
         self, reduction: Reduction = DEFAULT, name: str = "mean_squared_logarithmic_error", dtype: Any = None
@@ -107,7 +107,7 @@ class MeanSquaredLogarithmicError(LossFunctionWrapper):
 
 
 class Huber(LossFunctionWrapper):
-    """mean(e^2 / 2 where |e| <= delta, else delta (|e| - delta / 2))    (b, n), (b, n) -> ()"""
+    """mean(e^2 / 2 where |e| <= delta, else delta (|e| - delta / 2)).    (b, n), (b, n) -> ()"""
 
     def __init__(
         self, delta: float = 1.0, reduction: Reduction = DEFAULT, name: str = "huber_loss", dtype: Any = None
@@ -116,7 +116,7 @@ class Huber(LossFunctionWrapper):
 
 
 class LogCosh(LossFunctionWrapper):
-    """mean(log(cosh(y_pred - y_true)))    (b, n), (b, n) -> ()"""
+    """mean(log(cosh(y_pred - y_true))).    (b, n), (b, n) -> ()"""
 
     def __init__(
         self, reduction: Reduction = DEFAULT, name: str = "log_cosh", dtype: Any = None
@@ -125,7 +125,7 @@ class LogCosh(LossFunctionWrapper):
 
 
 class CosineSimilarity(LossFunctionWrapper):
-    """The mean cosine of the angle along `axis`, negated    (b, n), (b, n) -> ()"""
+    """The mean cosine of the angle along `axis`, negated.    (b, n), (b, n) -> ()"""
 
     def __init__(
         self, axis: int = -1, reduction: Reduction = DEFAULT, name: str = "cosine_similarity", dtype: Any = None

@@ -22,7 +22,7 @@ def kl_divergence(y_true: Any, y_pred: Any) -> Any:
 
 
 def poisson(y_true: Any, y_pred: Any) -> Any:
-    """mean(y_pred - y_true log(y_pred + 1e-7))    (b, n), (b, n) -> (b,)"""
+    """mean(y_pred - y_true log(y_pred + 1e-7)).    (b, n), (b, n) -> (b,)"""
     y_true, y_pred = as_floats("poisson", y_true, y_pred)
     return ops.mean(y_pred - y_true * ops.log(y_pred + EPSILON), -1)
 
@@ -31,7 +31,7 @@ def binary_focal_crossentropy(
     y_true: Any, y_pred: Any, apply_class_balancing: bool = False, alpha: float = 0.25, gamma: float = 2.0,
     from_logits: bool = False, label_smoothing: float = 0.0, axis: int = -1,
 ) -> Any:  # fmt: skip
-    """mean((1 - p_t)^gamma bce) along `axis`, p_t the probability of what is true (Lin et al., 2018)
+    """mean((1 - p_t)^gamma bce) along `axis`, p_t the probability of what is true (Lin et al., 2018).
 
     apply_class_balancing: times alpha where y_true is 1, 1 - alpha where it is 0.    (b, n), (b, n) -> (b,)
     """
@@ -61,7 +61,7 @@ def categorical_focal_crossentropy(
 
 
 def categorical_generalized_cross_entropy(y_true: Any, y_pred: Any, q: float = 0.5) -> Any:
-    """(1 - p[y]^q) / q for class numbers y: nearer to the absolute error the larger q (Zhang and Sabuncu, 2018)
+    """(1 - p[y]^q) / q for class numbers y: nearer to the absolute error the larger q (Zhang and Sabuncu, 2018).
 
     (b,), (b, n) -> (b,)
     """
@@ -73,21 +73,21 @@ def categorical_generalized_cross_entropy(y_true: Any, y_pred: Any, q: float = 0
 
 
 class KLDivergence(LossFunctionWrapper):
-    """sum(y_true log(y_true / y_pred))    (b, n), (b, n) -> ()"""
+    """sum(y_true log(y_true / y_pred)).    (b, n), (b, n) -> ()"""
 
     def __init__(self, reduction: Reduction = DEFAULT, name: str = "kl_divergence", dtype: Any = None) -> None:
         super().__init__(kl_divergence, reduction, name, dtype)
 
 
 class Poisson(LossFunctionWrapper):
-    """mean(y_pred - y_true log(y_pred))    (b, n), (b, n) -> ()"""
+    """mean(y_pred - y_true log(y_pred)).    (b, n), (b, n) -> ()"""
 
     def __init__(self, reduction: Reduction = DEFAULT, name: str = "poisson", dtype: Any = None) -> None:
         super().__init__(poisson, reduction, name, dtype)
 
 
 class BinaryFocalCrossentropy(LossFunctionWrapper):
-    """mean((1 - p_t)^gamma bce), p_t the probability of what is true    (b, n), (b, n) -> ()"""
+    """mean((1 - p_t)^gamma bce), p_t the probability of what is true.    (b, n), (b, n) -> ()"""
 
     def __init__(
         self, apply_class_balancing: bool = False, alpha: float = 0.25, gamma: float = 2.0, from_logits: bool = False,
@@ -101,7 +101,7 @@ class BinaryFocalCrossentropy(LossFunctionWrapper):
 
 
 class CategoricalFocalCrossentropy(LossFunctionWrapper):
-    """-sum(alpha (1 - p)^gamma y log(p))    (b, n), (b, n) -> ()"""
+    """-sum(alpha (1 - p)^gamma y log(p)).    (b, n), (b, n) -> ()"""
 
     def __init__(
         self, alpha: Any = 0.25, gamma: float = 2.0, from_logits: bool = False, label_smoothing: float = 0.0,
@@ -115,7 +115,7 @@ class CategoricalFocalCrossentropy(LossFunctionWrapper):
 
 
 class CategoricalGeneralizedCrossEntropy(LossFunctionWrapper):
-    """(1 - p[y]^q) / q for class numbers y    (b,), (b, n) -> ()"""
+    """(1 - p[y]^q) / q for class numbers y.    (b,), (b, n) -> ()"""
 
     def __init__(
         self, q: float = 0.5, reduction: Reduction = DEFAULT, name: str = "categorical_generalized_cross_entropy",

@@ -13,12 +13,13 @@ from graphkit.train.settings import number
 
 
 class Adafactor(Optimizer):
-    """w - p max(epsilon_2, rms(w)) u / max(1, rms(u) / clip_threshold), u = g / sqrt(v) (Shazeer and Stern, 2018)
+    """w - p max(epsilon_2, rms(w)) u / max(1, rms(u) / clip_threshold), u = g / sqrt(v) (Shazeer and Stern, 2018).
 
     p = min(r, 1 / sqrt(t)) and b = 1 - t^beta_2_decay at step t. For two axes or more
     v = row column / mean(row), with row = b row + (1 - b) mean(g^2 + epsilon_1) over the last axis and column so
     over the last but one; for fewer v = b v + (1 - b) (g^2 + epsilon_1).
-    relative_step is taken as Keras takes it: p is the same with it and without.
+    relative_step is taken as Keras takes it: p is the same with it and without. ArgumentError unless clip_threshold is
+    positive.
     """
 
     def __init__(

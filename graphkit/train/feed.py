@@ -58,7 +58,7 @@ class Feed:
 
 
 def unpack(data: Any) -> tuple[Any, Any, Any]:
-    """x, y, sample_weight of what a step was given; None for what is not there."""
+    """x, y, sample_weight of what a step was given, None for what is not there; ArgumentError for another tuple."""
     if not isinstance(data, tuple):
         return data, None, None
     if not 1 <= len(data) <= 3:
@@ -127,7 +127,8 @@ class Feeder:
             unknown = [k for k in y if k not in names]
             if unknown:
                 raise ArgumentError(
-                    f"{what}s name {', '.join(map(repr, unknown))}, but the outputs are {', '.join(map(repr, names))}"
+                    f"{what}s name {', '.join(map(repr, unknown))}, but the outputs are {', '.join(map(repr, names))} "
+                    "(model.output_names)"
                 )
         if isinstance(y, list | tuple) and names is not None and len(names) > 1:
             if len(y) != len(names):

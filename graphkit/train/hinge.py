@@ -36,7 +36,7 @@ def _signs(y_true: Any) -> Any:
 
 
 class Hinge(LossFunctionWrapper):
-    """mean(max(1 - y_true y_pred, 0))    (b, n), (b, n) -> ()"""
+    """mean(max(1 - y_true y_pred, 0)).    (b, n), (b, n) -> ()"""
 
     def __init__(
         self, reduction: Reduction = DEFAULT, name: str = "hinge", dtype: Any = None
@@ -45,7 +45,7 @@ class Hinge(LossFunctionWrapper):
 
 
 class SquaredHinge(LossFunctionWrapper):
-    """mean(max(1 - y_true y_pred, 0)^2)    (b, n), (b, n) -> ()"""
+    """mean(max(1 - y_true y_pred, 0)^2).    (b, n), (b, n) -> ()"""
 
     def __init__(
         self, reduction: Reduction = DEFAULT, name: str = "squared_hinge", dtype: Any = None
@@ -54,7 +54,7 @@ class SquaredHinge(LossFunctionWrapper):
 
 
 class CategoricalHinge(LossFunctionWrapper):
-    """max(1 + max((1 - y_true) y_pred) - sum(y_true y_pred), 0)    (b, n), (b, n) -> ()"""
+    """max(1 + max((1 - y_true) y_pred) - sum(y_true y_pred), 0).    (b, n), (b, n) -> ()"""
 
     def __init__(
         self, reduction: Reduction = DEFAULT, name: str = "categorical_hinge", dtype: Any = None

@@ -21,7 +21,8 @@ class IoU(Metric):
     """tp / (tp + fp + fn) of each class, averaged over the target classes that occur.    any, any -> ()
 
     sparse_y_true, sparse_y_pred: class numbers; else scores along `axis`, of which the largest counts. Elements
-    labelled ignore_class do not count. Weights are cut to whole numbers, as Keras does.
+    labelled ignore_class do not count. Weights are cut to whole numbers, as Keras does. ArgumentError for class numbers
+    outside.
     """
 
     def __init__(

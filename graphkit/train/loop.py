@@ -11,13 +11,13 @@ import numpy as np
 
 from graphkit.core import tree
 from graphkit.core.dtypes import Array
-from graphkit.core.errors import ArgumentError, ShapeError, positive, retold
-from graphkit.train.callback import Callback, CallbackList, History
+from graphkit.core.errors import ArgumentError, GraphkitError, ShapeError, positive, retold
+from graphkit.train.callback import Callback, CallbackList, History, listed_callbacks
 from graphkit.train.classes import with_class_weight
 from graphkit.train.course import Course
 from graphkit.train.feed import Feed
 from graphkit.train.interrupts import Interrupt, deferred
-from graphkit.train.progress import EpochLines, ProgressBar, shown, told
+from graphkit.train.progress import EpochLines, PassBar, ProgressBar, shown
 from graphkit.train.source import ArraySource, Source, StreamSource, is_stream
 from graphkit.train.trainer import Step, Trainer
 
@@ -51,9 +51,10 @@ def fit(trainer: Trainer, wanted: Training) -> History:
     history = History()
     params: dict[str, Any] = {"epochs": wanted.epochs, "steps": source.steps, "resume": wanted.resume}
     params["validation_freq"] = None if held_out is None else wanted.validation_freq
+    params["validation_steps"] = None if held_out is None else held_out.steps
     level = shown(wanted.verbose)
     show: list[Callback] = [[], [ProgressBar()], [EpochLines()]][level]  # type: ignore[assignment] # a list of one or none
-    hooks = CallbackList([*(wanted.callbacks or []), *show, history], trainer.model, params)
+    hooks = CallbackList([*listed_callbacks(wanted.callbacks), *show, history], trainer.model, params)
     ended: AbstractContextManager[Any] = nullcontext() if held_out is None else closing(held_out)
     with trainer.exclusively(), deferred() as interrupt, closing(source), ended:
         trainer.model.stop_training, trainer.model.history = False, history
@@ -110,6 +111,8 @@ def _checked(wanted: Training) -> None:
         value = getattr(wanted, name)
         if isinstance(value, int):
             positive(name, value)
+    if not isinstance(wanted.epochs, int | np.integer):
+        raise ArgumentError(f"fit: epochs must be a whole number, got {wanted.epochs!r}; for example epochs=3")
     if wanted.resume and wanted.initial_epoch:
         raise ArgumentError(
             f"resume=True goes on where training stopped; leave initial_epoch={wanted.initial_epoch} out"
@@ -126,7 +129,10 @@ def _sources(trainer: Trainer, wanted: Training) -> tuple[Source, Source | None]
     if is_stream(wanted.x):
         _alone(wanted.y, wanted.sample_weight)
         if wanted.validation_split:
-            raise ArgumentError("x gives batches of its own; give validation_data for a held-out part")
+            raise ArgumentError(
+                f"validation_split={wanted.validation_split} needs x as arrays, got a {type(wanted.x).__name__}: x "
+                "gives batches of its own; give validation_data for a held-out part: fit(validation_data=...)"
+            )
         return StreamSource(trainer.feeder, wanted.x, wanted.steps_per_epoch, wanted.class_weight), held_out
     weight = wanted.sample_weight
     if wanted.class_weight is not None:
@@ -145,8 +151,15 @@ def _validation(trainer: Trainer, wanted: Training, size: int) -> Source:
     if is_stream(data):
         return StreamSource(trainer.feeder, data, wanted.validation_steps, measures=True)
     if not isinstance(data, tuple | list) or len(data) not in (2, 3):
-        raise ArgumentError("validation_data must be (x, y) or (x, y, sample_weight), or give such batches")
-    return ArraySource(trainer.feeder(*data), wanted.validation_batch_size or size, steps=wanted.validation_steps)
+        raise ArgumentError(
+            "validation_data must be (x, y) or (x, y, sample_weight), or give such batches, got a "
+            f"{type(data).__name__}; for example model.fit(x, y, validation_data=(x_held_out, y_held_out))"
+        )
+    try:
+        feed = trainer.feeder(*data)
+    except GraphkitError as error:
+        raise retold(error, f"validation_data: {error}") from None
+    return ArraySource(feed, wanted.validation_batch_size or size, steps=wanted.validation_steps)
 
 
 def _steps(trainer: Trainer, kind: str, source: Source, course: Course) -> Iterator[tuple[Step, slice | Array]]:
@@ -203,7 +216,7 @@ def _batch_size(given: int | None) -> int:
     return positive("batch_size", 32 if given is None else given)
 
 
-def _means(trainer: Trainer, source: Source, hooks: CallbackList) -> dict[str, float]:
+def _means(trainer: Trainer, source: Source, hooks: CallbackList, bar: PassBar | None = None) -> dict[str, float]:
     """Loss and metrics over a source, with the hooks of evaluation."""
     trainer.reset_metrics()
     hooks("on_test_begin")
@@ -215,6 +228,8 @@ def _means(trainer: Trainer, source: Source, hooks: CallbackList) -> dict[str, f
         logs = step.logs(rows)
         if watched:
             hooks("on_test_batch_end", number, logs)
+        if bar is not None:
+            bar.at(number + 1, logs)
     hooks("on_test_end", logs)
     return logs
 
@@ -234,10 +249,10 @@ def evaluate(
         if feed.rows == 0:
             raise ArgumentError("evaluate was given 0 rows")
         source = ArraySource(feed, _batch_size(batch_size), steps=steps)
-    with trainer.measuring(), closing(source):
-        logs = _means(trainer, source, CallbackList(callbacks or [], trainer.model, {"steps": source.steps}))
-    if shown(verbose) and verbose != "auto":
-        print(told(logs), flush=True)
+    with trainer.measuring(), closing(source), PassBar("evaluate", source.steps, verbose) as bar:
+        logs = _means(
+            trainer, source, CallbackList(listed_callbacks(callbacks), trainer.model, {"steps": source.steps}), bar
+        )
     return logs if return_dict else listed(logs)
 
 
@@ -249,7 +264,7 @@ def listed(logs: dict[str, float]) -> Any:
 
 def predict(
     trainer: Trainer, x: Any, batch_size: int | None = None, steps: int | None = None,
-    callbacks: Sequence[Callback] | None = None,
+    callbacks: Sequence[Callback] | None = None, verbose: Any = 0,
 ) -> Any:  # fmt: skip
     """The outputs for all rows, in the structure of the model's outputs; see `Model.predict`."""
     source: Source
@@ -262,11 +277,11 @@ def predict(
             step = trainer.step("predict", feed)
             none = step.empty()
             return tree.rebuild(step.structure[0], iter(none))
-    hooks = CallbackList(callbacks or [], trainer.model, {"steps": source.steps})
+    hooks = CallbackList(listed_callbacks(callbacks), trainer.model, {"steps": source.steps})
     hooks("on_predict_begin")
     watched = "predict" in hooks.watched
     parts: list[list[Array]] = []
-    with closing(source):
+    with closing(source), PassBar("predict", source.steps, verbose) as bar:
         for number, (step, rows) in enumerate(_steps(trainer, "predict", source, Course())):
             if watched:
                 hooks("on_predict_batch_begin", number)
@@ -274,6 +289,7 @@ def predict(
             if watched:
                 outputs = tree.rebuild(step.structure[0], iter([a.copy() for a in parts[-1]]))
                 hooks("on_predict_batch_end", number, {"outputs": outputs})
+            bar.at(number + 1)
     hooks("on_predict_end")
     joined = [_joined(list(p)) for p in zip(*parts, strict=True)]
     return tree.rebuild(step.structure[0], iter(joined))

@@ -16,10 +16,11 @@ from graphkit.train.settings import bound, count
 
 
 class LossScaleOptimizer(Optimizer):
-    """The inner optimizer's update by g / s, s the scale of the loss; none where g is not finite (Micikevicius, 2018)
+    """The inner optimizer's update by g / s, s the scale of the loss; none where g is not finite (Micikevicius, 2018).
 
     After dynamic_growth_steps finite updates s becomes 2 s; gradients that are not finite make it s / 2.
-    inner_optimizer: an Optimizer, which also holds the rate and the count of steps.
+    inner_optimizer: an Optimizer, which also holds the rate and the count of steps. ArgumentError for an inner one that
+    is none, or no scale.
     """
 
     def __init__(

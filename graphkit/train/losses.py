@@ -59,7 +59,7 @@ __all__ = [
 
 
 class BinaryCrossentropy(Loss):
-    """mean(-y log(p) - (1 - y) log(1 - p))    (b, n), (b, n) -> ()"""
+    """mean(-y log(p) - (1 - y) log(1 - p)).    (b, n), (b, n) -> ()"""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class BinaryCrossentropy(Loss):
 
 
 class CategoricalCrossentropy(Loss):
-    """-sum(y log(p)) for one-hot or soft targets y    (b, n), (b, n) -> ()"""
+    """-sum(y log(p)) for one-hot or soft targets y.    (b, n), (b, n) -> ()"""
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ class CategoricalCrossentropy(Loss):
 
 
 class SparseCategoricalCrossentropy(Loss):
-    """-log(p[y]) for class numbers y in [0, n)    (b,), (b, n) -> ()
+    """-log(p[y]) for class numbers y in [0, n).    (b,), (b, n) -> ()
 
     Rows labelled `ignore_class` leave both the sum and the divisor. RangeError names a label outside.
     """

@@ -82,7 +82,7 @@ class Metric(Recorded):
 
 
 class Sum(Metric):
-    """sum(w v)"""
+    """sum(w v)."""
 
     def __init__(self, name: str = "sum", dtype: Any = None) -> None:
         super().__init__(name, dtype)
@@ -99,7 +99,7 @@ class Sum(Metric):
 
 
 class Mean(Metric):
-    """sum(w v) / sum(w), and 0 before the first batch
+    """sum(w v) / sum(w), and 0 before the first batch.
 
     Each sample counts alike: its values are averaged over the axes behind the first. With a mask each live
     step counts alike, so that padding never changes the figure.

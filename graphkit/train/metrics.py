@@ -132,7 +132,7 @@ class Accuracy(MeanMetricWrapper):
 
 
 class BinaryAccuracy(MeanMetricWrapper):
-    """How often y_pred > threshold is what y_true, of zeros and ones, says."""
+    """How often y_pred > threshold is what y_true says. ArgumentError for a threshold outside [0, 1]."""
 
     def __init__(self, name: str = "binary_accuracy", dtype: Any = None, threshold: float = 0.5) -> None:
         if not 0.0 <= threshold <= 1.0:

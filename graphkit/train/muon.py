@@ -15,12 +15,13 @@ from graphkit.train.settings import bound, count, fraction, number
 
 
 class Muon(Optimizer):
-    """m = momentum m + g, w - r rms_rate sqrt(max(n, k)) O(m) for w of n rows and k columns (Liu et al., 2025)
+    """m = momentum m + g, w - r rms_rate sqrt(max(n, k)) O(m) for w of n rows and k columns (Liu et al., 2025).
 
     O is ns_steps times X -> muon_a X + (muon_b A + muon_c A^2) X with A = X X^T, from X / |X| on: near the closest
     orthogonal matrix. nesterov: O(g + momentum m). rms_rate None: r O(m).
     Weights that have other than two axes, whose path holds one of the patterns in exclude_layers, or "embedding" with
     exclude_embeddings, take Adam's step at the rate r adam_lr_ratio, and adam_weight_decay for weight_decay.
+    ArgumentError without ns_steps, or for exclude_layers that are no list.
     """
 
     def __init__(

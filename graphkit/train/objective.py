@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +11,7 @@ from graphkit.core import tree
 from graphkit.core.context import changed, current
 from graphkit.core.errors import ArgumentError, GraphkitError, retold
 from graphkit.core.op import spec_of
+from graphkit.layers.identifiers import find
 from graphkit.ops.reduce import size_over
 from graphkit.train import losses, metrics
 
@@ -20,13 +22,15 @@ def for_outputs(given: Any, names: Sequence[str], what: str) -> list[Any]:
         unknown = [k for k in given if k not in names]
         if unknown:
             raise ArgumentError(
-                f"{what} names {', '.join(map(repr, unknown))}, but the outputs are {', '.join(map(repr, names))}"
+                f"{what} names {', '.join(map(repr, unknown))}, but the outputs are {', '.join(map(repr, names))} "
+                "(model.output_names)"
             )
         return [given.get(n) for n in names]
     if isinstance(given, list | tuple):
         if len(given) != len(names):
             raise ArgumentError(
-                f"{what} has {len(given)} entries for {len(names)} outputs: {', '.join(map(repr, names))}"
+                f"{what} has {len(given)} entries for {len(names)} outputs: {', '.join(map(repr, names))} "
+                "(model.output_names)"
             )
         return list(given)
     return [given] * len(names)
@@ -52,12 +56,16 @@ class Objective:
         self._metrics: list[list[tuple[Any, bool]]] | None = None
 
     def _listed(self, given: Any, what: str) -> list[list[Any]]:
+        """The metrics of each output; ArgumentError for a name that none has."""
         if given is None:
             return [[] for _ in self.names]
         if not isinstance(given, dict) and (len(self.names) == 1 or not isinstance(given, list | tuple)):
             given = [given]
         each = for_outputs(given, self.names, what)
-        return [[] if x is None else list(x) if isinstance(x, list | tuple) else [x] for x in each]
+        found = [[] if x is None else list(x) if isinstance(x, list | tuple) else [x] for x in each]
+        for text in (x for group in found for x in group if isinstance(x, str)):
+            find("metric", text, metrics.NAMES | metrics.BY_SHAPE)
+        return found
 
     def metrics_for(self, ys: Sequence[Any], preds: Sequence[Any]) -> list[list[tuple[Any, bool]]]:
         """For each output its metrics, made at the first step, when the shapes are known."""
@@ -92,6 +100,7 @@ class Objective:
         for name, loss, tracker, factor, y, pred, weight in parts:
             if loss is None or y is None:
                 continue
+            _tell_twice(name, loss, pred)
             with _of(name), changed(scope=(*current().scope, tracker.name if tracker is not None else "loss")):
                 value = loss(y, pred, sample_weight=weight)
             if tracker is not None:
@@ -101,6 +110,13 @@ class Objective:
         for penalty in penalties:
             total = penalty if total is None else total + penalty
         if total is None:
+            lacking = [
+                n for n, loss, y in zip(self.names, self.losses, ys, strict=True) if loss is not None and y is None
+            ]
+            if lacking:
+                raise ArgumentError(
+                    f"output {lacking[0]!r} has a loss, expected a target for it, got none; give y: model.fit(x, y)"
+                )
             raise ArgumentError(
                 "there is no loss to minimise: give compile a loss for an output that fit has a target for "
                 f"(outputs: {', '.join(map(repr, self.names))}), or override train_step"
@@ -118,6 +134,19 @@ class Objective:
     def results(self) -> dict[str, Any]:
         """The value of each tracker by name."""
         return {m.name: m.result() for m in self.all_metrics()}
+
+
+def _tell_twice(name: str, loss: Any, pred: Any) -> None:
+    """A warning where the loss takes a softmax or sigmoid of what is one already."""
+    node = getattr(pred, "node", None)
+    kind = node.op.name.lower() if node is not None else ""
+    if getattr(loss, "from_logits", False) and kind in ("softmax", "sigmoid"):
+        warnings.warn(
+            f"output {name!r}: the loss has from_logits=True and expected raw scores, got those of a {kind}, which is "
+            f"taken twice so; leave the activation out, or give losses.{type(loss).__name__}(from_logits=False)",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 @contextmanager

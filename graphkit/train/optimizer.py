@@ -33,6 +33,7 @@ class Optimizer(Recorded):
     steps, and at the end of `fit`.
     loss_scale_factor: the loss is multiplied by it before its gradients are taken, and they are divided by it.
     gradient_accumulation_steps: only each so many-th call updates, by the mean of the gradients since the last one.
+    ArgumentError for several kinds of clipping.
     """
 
     def __init__(
@@ -156,7 +157,7 @@ class Optimizer(Recorded):
     def exclude_from_weight_decay(
         self, var_list: Sequence[Any] | None = None, var_names: Sequence[str] | None = None
     ) -> None:
-        """No weight decay for the variables given, and those whose path holds one of the names (patterns)."""
+        """No weight decay for these variables, and paths with one of the names. StateError behind the first update."""
         if self._built:
             raise StateError(f"{self.name}: exclude_from_weight_decay must be called before the first update")
         self._undecayed += list(var_list or [])
@@ -165,8 +166,19 @@ class Optimizer(Recorded):
     # the step
 
     def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Any]]) -> None:
-        """One update from pairs of (gradient, variable)."""
+        """One update from pairs of (gradient, variable). ArgumentError for anything but pairs."""
         pairs = list(grads_and_vars)
+        wrong = [
+            p for p in pairs if not isinstance(p, tuple | list) or len(p) != 2 or not isinstance(p[1], ops.Variable)
+        ]
+        if wrong:
+            kinds = (
+                [type(part).__name__ for part in wrong[0]] if isinstance(wrong[0], tuple | list) else [type(wrong[0])]
+            )
+            raise ArgumentError(
+                f"{self.name}: expected pairs (gradient, variable), got {', '.join(map(str, kinds))}; "
+                "write optimizer.apply_gradients(zip(gradients, model.trainable_variables))"
+            )
         self.apply([g for g, _ in pairs], [v for _, v in pairs])
 
     def apply(self, grads: Sequence[Any], variables: Sequence[Any] | None = None) -> None:

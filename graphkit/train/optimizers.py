@@ -40,7 +40,7 @@ __all__ = [
 
 
 class SGD(Optimizer):
-    """w - r g; with momentum: m = mu m - r g, w + m; Nesterov's: w + mu m - r g (Sutskever et al., 2013)"""
+    """w - r g; with momentum: m = mu m - r g, w + m; Nesterov's: w + mu m - r g (Sutskever et al., 2013)."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class SGD(Optimizer):
 
 
 class RMSprop(Optimizer):
-    """v = rho v + (1 - rho) g^2, w - r g / sqrt(v + epsilon) (Hinton, 2012)
+    """v = rho v + (1 - rho) g^2, w - r g / sqrt(v + epsilon) (Hinton, 2012).
 
     centered: v less the square of the mean gradient. momentum: m = momentum m + the step, w - m.
     """
@@ -120,7 +120,7 @@ class RMSprop(Optimizer):
 
 
 class Adam(Optimizer):
-    """m = b1 m + (1 - b1) g, v = b2 v + (1 - b2) g^2, w - a m / (sqrt(v) + epsilon) (Kingma and Ba, 2015)
+    """m = b1 m + (1 - b1) g, v = b2 v + (1 - b2) g^2, w - a m / (sqrt(v) + epsilon) (Kingma and Ba, 2015).
 
     a = r sqrt(1 - b2^t) / (1 - b1^t) at step t. amsgrad: the largest v so far for v (Reddi et al., 2018).
     """
@@ -163,7 +163,7 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with weight decay that does not pass through the moments (Loshchilov and Hutter, 2019)."""
+    """Adam, its weight decay beside the moments (Loshchilov and Hutter, 2019). ArgumentError without a weight_decay."""
 
     def __init__(
         self,

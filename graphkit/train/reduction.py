@@ -62,7 +62,7 @@ def same_shape(name: str, y_true: Any, y_pred: Any) -> tuple[Any, Any]:
         raise ShapeError(
             f"{name} needs y_true and y_pred of one shape, "
             f"got y_true {show(given[0])} and y_pred {show(given[1])}; "
-            "reshape one of them, or use a sparse loss where y_true holds class numbers"
+            "np.reshape one of them, or take losses.SparseCategoricalCrossentropy where y_true holds class numbers"
         )
     if not pred:
         raise ShapeError(f"{name} needs y_true and y_pred with at least one axis, got two of shape ()")
@@ -86,9 +86,12 @@ def as_labels(name: str, y_true: Any, y_pred: Any, axis: int) -> Any:
     wanted = pred[:axis] + pred[axis + 1 :]
     labels = spec_of(y_true).dims
     if len(labels) != len(wanted) or not all(map(_fits, labels, wanted)):
+        hint = "one-hot targets need losses.CategoricalCrossentropy"
+        if len(labels) < len(wanted):
+            hint = "layers.Flatten, or pooling, in front of the last layer leaves one answer a row"
         raise ShapeError(
             f"{name} needs one class number for each row of y_pred: expected y_true {show(wanted)}, "
-            f"got {show(true)} for y_pred {show(pred)}; one-hot targets need the categorical form"
+            f"got {show(true)} for y_pred {show(pred)}; {hint}"
         )
     return y_true
 

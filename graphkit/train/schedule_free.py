@@ -13,11 +13,12 @@ from graphkit.train.settings import count, fraction, number
 
 
 class ScheduleFreeAdamW(Optimizer):
-    """z - r g / (sqrt(v / (1 - b2^t)) + epsilon), x = (1 - 1/t) x + z / t, w = (1 - b1) z + b1 x (Defazio et al., 2024)
+    """z - r g / (sqrt(v / (1 - b2^t)) + epsilon), x = (1 - 1/t) x + z / t, w = (1 - b1) z + b1 x.
 
     v = b2 v + (1 - b2) g^2; z, the slot "momentum", starts at w. x is not kept: it is (w - (1 - b1) z) / b1, with the
     z that was just made, as Keras 3.15 takes it; the paper takes the z before. The rate rises in a line over
     warmup_steps. `swap_to_eval` sets the weights to x, for which the method is made; `swap_to_train` back to w.
+    Defazio et al., 2024. ArgumentError for a beta_1 of 0.
     """
 
     def __init__(

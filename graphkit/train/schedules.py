@@ -32,7 +32,7 @@ class LearningRateSchedule(Recorded):
 
 
 class ExponentialDecay(LearningRateSchedule):
-    """initial_learning_rate decay_rate^(step / decay_steps), the exponent cut to whole numbers with staircase"""
+    """initial_learning_rate decay_rate^(step / decay_steps), the exponent cut to whole numbers with staircase."""
 
     def __init__(
         self, initial_learning_rate: float, decay_steps: int, decay_rate: float, staircase: bool = False,
@@ -47,7 +47,7 @@ class ExponentialDecay(LearningRateSchedule):
 
 
 class InverseTimeDecay(LearningRateSchedule):
-    """initial_learning_rate / (1 + decay_rate step / decay_steps), the share cut to whole numbers with staircase"""
+    """initial_learning_rate / (1 + decay_rate step / decay_steps), the share cut to whole numbers with staircase."""
 
     def __init__(
         self, initial_learning_rate: float, decay_steps: int, decay_rate: float, staircase: bool = False,
@@ -61,7 +61,10 @@ class InverseTimeDecay(LearningRateSchedule):
 
 
 class PiecewiseConstantDecay(LearningRateSchedule):
-    """values[i] up to and with step boundaries[i], and behind the last boundary the last value"""
+    """values[i] up to and with step boundaries[i], and behind the last boundary the last value.
+
+    ArgumentError where boundaries do not rise or values are not one more.
+    """
 
     def __init__(self, boundaries: Sequence[float], values: Sequence[float], name: str = "PiecewiseConstant") -> None:
         if len(values) != len(boundaries) + 1:
@@ -81,7 +84,7 @@ class PiecewiseConstantDecay(LearningRateSchedule):
 
 
 class PolynomialDecay(LearningRateSchedule):
-    """(initial_learning_rate - end_learning_rate) (1 - step / decay_steps)^power + end_learning_rate
+    """(initial_learning_rate - end_learning_rate) (1 - step / decay_steps)^power + end_learning_rate.
 
     Behind decay_steps the rate stays; with cycle it starts again over twice, three times, ... as many steps.
     """
@@ -101,7 +104,7 @@ class PolynomialDecay(LearningRateSchedule):
 
 
 class CosineDecay(LearningRateSchedule):
-    """rate ((1 - alpha) (1 + cos(pi step / decay_steps)) / 2 + alpha), then alpha rate (Loshchilov and Hutter, 2017)
+    """rate ((1 - alpha) (1 + cos(pi step / decay_steps)) / 2 + alpha), then alpha rate (Loshchilov and Hutter, 2017).
 
     With warmup_target the rate first rises in a line from initial_learning_rate to it, over warmup_steps.
     """
@@ -129,9 +132,9 @@ class CosineDecay(LearningRateSchedule):
 
 
 class CosineDecayRestarts(LearningRateSchedule):
-    """The cosine of `CosineDecay` again and again, each time t_mul as long and from m_mul as high
+    """The cosine of `CosineDecay` again and again, each time t_mul as long and from m_mul as high.
 
-    Loshchilov and Hutter, 2017.
+    Loshchilov and Hutter, 2017. ArgumentError for a t_mul below 1.
     """
 
     def __init__(

@@ -22,7 +22,7 @@ def _squares(y_true: Any, y_pred: Any) -> Any:
 
 
 class RootMeanSquaredError(MeanMetricWrapper):
-    """sqrt(sum(w (y_true - y_pred)^2) / sum(w))"""
+    """sqrt(sum(w (y_true - y_pred)^2) / sum(w))."""
 
     def __init__(self, name: str = "root_mean_squared_error", dtype: Any = None) -> None:
         super().__init__(_squares, name, dtype)
@@ -95,7 +95,7 @@ class R2Score(_ByColumn):
 
     class_aggregation: "uniform_average", "variance_weighted_average" or None for one figure a column. num_regressors:
     above 0, the adjusted figure 1 - (1 - r) (rows - 1) / (rows - num_regressors - 1). A column that does not vary gives
-    0. The figure before the first batch is 0.
+    0. The figure before the first batch is 0. ArgumentError for another setting.
     """
 
     names = ("squared_sum", "sum", "squared_error", "count", "rows")
@@ -151,7 +151,7 @@ class FBetaScore(_ByColumn):
     """(1 + beta^2) p r / (beta^2 p + r) of precision p and recall r of each column.    (b, n), (b, n)
 
     average: "micro" over all, "macro", "weighted" by how often a class is true, or None for one figure a column.
-    threshold: y_pred above it counts as 1; None: the largest of each row does.
+    threshold: y_pred above it counts as 1; None: the largest of each row does. ArgumentError for another setting.
     """
 
     names = ("true_positives", "false_positives", "false_negatives", "support")

@@ -10,9 +10,11 @@ from graphkit.core.errors import ArgumentError
 def number(name: str, value: Any) -> float:
     """A hyper-parameter as a Python float, which never decides a dtype; ArgumentError where it is none."""
     try:
+        if isinstance(value, str):
+            raise ValueError("text")
         return float(value)
     except (TypeError, ValueError) as error:
-        raise ArgumentError(f"{name} must be a number, got {value!r}") from error
+        raise ArgumentError(f"{name} must be a number, got {value!r}; for example {name}=0.01") from error
 
 
 def fraction(name: str, value: Any, inclusive: bool = False) -> float:

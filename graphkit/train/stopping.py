@@ -31,7 +31,10 @@ class Monitor(Callback):
 
     def __init__(self, monitor: str, mode: str, min_delta: float = 0.0) -> None:
         if mode not in ("auto", "min", "max"):
-            raise ArgumentError(f"{type(self).__name__}: mode is 'auto', 'min' or 'max', got {mode!r}")
+            raise ArgumentError(
+                f"{type(self).__name__}: mode is 'auto', 'min' or 'max', got {mode!r}; for example "
+                f"{type(self).__name__}(mode='min')"
+            )
         self.monitor, self.mode, self.min_delta = monitor, mode, abs(min_delta)
         self._told = False
 
@@ -45,7 +48,8 @@ class Monitor(Callback):
         if not self._told and not later:
             self._told = True
             warnings.warn(
-                f"{type(self).__name__}: there is no {self.monitor!r} to monitor; known: {', '.join(logs) or 'none'}",
+                f"{type(self).__name__}: there is no {self.monitor!r} to monitor; known: {', '.join(logs) or 'none'}; "
+                "figures that begin with val_ come from fit(validation_data=...)",
                 UserWarning,
                 stacklevel=2,
             )
@@ -123,7 +127,7 @@ class EarlyStopping(Monitor):
 class ReduceLROnPlateau(Monitor):
     """rate factor, not below min_lr, when a figure was not better for `patience` epochs; then `cooldown` epochs off.
 
-    Raises StateError where the rate is a schedule.
+    Raises StateError where the rate is a schedule. ArgumentError for a factor of 1 or more.
     """
 
     def __init__(
@@ -132,7 +136,9 @@ class ReduceLROnPlateau(Monitor):
     ) -> None:  # fmt: skip
         super().__init__(monitor, mode, min_delta)
         if factor >= 1.0:
-            raise ArgumentError(f"ReduceLROnPlateau: factor must be below 1, got {factor}")
+            raise ArgumentError(
+                f"ReduceLROnPlateau: factor must be below 1, got {factor}; for example ReduceLROnPlateau(factor=0.1)"
+            )
         self.factor, self.patience, self.verbose = factor, patience, verbose
         self.cooldown, self.min_lr = cooldown, min_lr
 
@@ -172,6 +178,7 @@ class LearningRateScheduler(Callback):
         self._takes = len(inspect.signature(schedule).parameters)
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Sets the rate; ArgumentError where the schedule gives no number."""
         rate = self.schedule(epoch, fixed_rate(self)) if self._takes > 1 else self.schedule(epoch)
         if isinstance(rate, bool) or not isinstance(rate, int | float | np.number):
             raise ArgumentError(f"LearningRateScheduler: the schedule must give a number, got {rate!r}")

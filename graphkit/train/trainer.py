@@ -139,6 +139,8 @@ class Trainer:
             if lacking:
                 raise ArgumentError(f"no target for {', '.join(map(repr, lacking))}, which have a loss")
             return [y.get(n) for n in names]
+        if isinstance(y, list | tuple) and len(y) > len(names) == 1:
+            raise ArgumentError(f"{len(y)} targets given, expected 1: {names[0]!r} (model.output_names)")
         return by_name(y, names, "targets")
 
     # traced steps
@@ -277,13 +279,20 @@ class Step:
         with changed(root=self.trainer.model):
             return getattr(self.trainer.model, f"{self.kind}_step")(data)
 
+    def _of_output(self, error: RangeError) -> GraphkitError:
+        """An error in the one loss there is, with its output's name in front."""
+        names = self.trainer.model.output_names or []
+        if len(names) != 1 or not str(error).startswith("loss: "):
+            return error
+        return retold(error, f"output {names[0]!r}: {error}")
+
     def __call__(self, rows: slice | Array) -> list[Array]:
         """The step's results on some rows, flat."""
         guard = self.trainer.guard if self.kind == "train" else None
         try:
             return self.run(rows) if guard is None else guard(self, rows)
         except RangeError as error:
-            raise _in_data(error, rows) from None
+            raise _in_data(self._of_output(error), rows) from None
         except ShapeError as error:
             raise retold(error, f"{error}; in {self._batch(rows)}") from None
 
@@ -340,7 +349,7 @@ def _ordered(y_pred: Any, names: Sequence[str]) -> list[Any]:
     return tree.leaves(y_pred)
 
 
-def _in_data(error: RangeError, rows: slice | Array) -> GraphkitError:
+def _in_data(error: GraphkitError, rows: slice | Array) -> GraphkitError:
     """The error with the row of the whole data, where it names that of a shuffled or a later batch."""
     found = re.search(r"\brow (\d+)", str(error))
     if found is None or (isinstance(rows, slice) and rows.start == 0):

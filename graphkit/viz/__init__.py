@@ -1,6 +1,5 @@
-"""Floor 5: pictures of graphs."""
+"""Floor 5: pictures of graphs; `graphkit.viz.draw`, which starts programs, loads when it is used."""
 
 from graphkit.viz.dot import Look, dot_text
-from graphkit.viz.draw import rendered, write_picture
 
-__all__ = ["Look", "dot_text", "rendered", "write_picture"]
+__all__ = ["Look", "dot_text"]

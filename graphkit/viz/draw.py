@@ -47,8 +47,11 @@ def write_picture(dot: str, path: str | Path) -> Path:
     target = Path(path)
     form = target.suffix.lstrip(".").lower()
     if form not in FORMATS:
-        raise ArgumentError(f"cannot plot to {str(target)!r}; the ending must be one of {', '.join(FORMATS)}")
+        raise ArgumentError(
+            f"cannot plot to {str(target)!r}; the ending must be one of {', '.join(FORMATS)}, as "
+            "plot_model(model, 'model.svg')"
+        )
     if not target.parent.is_dir():
-        raise ArgumentError(f"the folder {str(target.parent)!r} does not exist")
+        raise ArgumentError(f"the folder {str(target.parent)!r} does not exist; create it first, with os.makedirs")
     target.write_bytes(dot.encode() if form == "dot" else rendered(dot, form))
     return target

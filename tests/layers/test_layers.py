@@ -39,13 +39,26 @@ def expected(row: Row, layer: Any, arrays: list[np.ndarray]) -> list[np.ndarray]
     return tree.leaves(row.want(wide, [w.astype(np.float64) for w in layer.get_weights()]))
 
 
-def model_of(row: Row) -> Model:
+def symbols_of(row: Row) -> list[Any]:
     free = {"b": None, "t": None}
-    symbols = [
+    return [
         Input(batch_shape=[free.get(d, d) for d in given.dims], dtype=given.dtype, name=f"in_{i}")
         for i, given in enumerate(row.inputs)
     ]
+
+
+def model_of(row: Row) -> Model:
+    symbols = symbols_of(row)
     return Model(symbols, row.call(row.make(), *symbols))
+
+
+def answers_the_same(session: Any, row: Row, model: Model, batch: int, time: int) -> None:
+    """onnxruntime gives the row's reference, in the row's dtype."""
+    arrays = arrays_of(row, batch, time)
+    found = session.run(None, {f"in_{i}": a for i, a in enumerate(arrays)})
+    for got, want in zip(found, expected(row, model, arrays), strict=True):
+        close(got, want, 1e-5, row.name)
+        assert got.dtype == row.dtype
 
 
 def test_the_table_holds_every_layer() -> None:
@@ -143,8 +156,4 @@ def test_exported_it_answers_the_same(row: Row, tmp_path: Path) -> None:
     model.export(path, verify=False)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     for batch, time in ((1, 1), (3, T), (7, 13), (5, 2), (0, T)):
-        arrays = arrays_of(row, batch, time)
-        found = session.run(None, {f"in_{i}": a for i, a in enumerate(arrays)})
-        for got, want in zip(found, expected(row, model, arrays), strict=True):
-            close(got, want, 1e-5, row.name)
-            assert got.dtype == row.dtype
+        answers_the_same(session, row, model, batch, time)

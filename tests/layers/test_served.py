@@ -12,12 +12,12 @@ import onnxruntime
 import pytest
 from onnx.reference import ReferenceEvaluator
 
-from graphkit import GradientTape, Input, Model, errors, ops
+from graphkit import GradientTape, Model, errors, ops
 from graphkit.core import tree
 from graphkit.core.dtypes import is_float
 from graphkit.export.convert import OPSETS
 from tests.layers.cases import ROWS, Row, T
-from tests.layers.test_layers import arrays_of, expected, model_of, outputs
+from tests.layers.test_layers import answers_the_same, arrays_of, expected, model_of, outputs, symbols_of
 from tests.ops.harness import close
 
 SMOOTH = [row for row in ROWS if not row.flat and any(given.dtype == "float32" for given in row.inputs)]
@@ -76,10 +76,7 @@ def test_at_the_oldest_and_newest_opset(row: Row, opset: int, tmp_path: Path) ->
     model.export(path, opset=opset, verify=False)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     for batch, time in ((1, 1), (3, T), (7, 13)):
-        arrays = arrays_of(row, batch, time)
-        found = session.run(None, {f"in_{i}": a for i, a in enumerate(arrays)})
-        for got, want in zip(found, expected(row, model, arrays), strict=True):
-            close(got, want, 1e-5, row.name)
+        answers_the_same(session, row, model, batch, time)
 
 
 @pytest.mark.parametrize("row", RECURRENT, ids=[row.name for row in RECURRENT])
@@ -87,19 +84,12 @@ def test_a_hundred_steps(row: Row, tmp_path: Path) -> None:
     model, path = model_of(row), tmp_path / "model.onnx"
     model.export(path, verify=False)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    arrays = arrays_of(row, 3, 101)
-    found = session.run(None, {f"in_{i}": a for i, a in enumerate(arrays)})
-    for got, want in zip(found, expected(row, model, arrays), strict=True):
-        close(got, want, 1e-5, row.name)
+    answers_the_same(session, row, model, 3, 101)
 
 
 def gradient_model(row: Row, layer: object) -> Model:
     """From the layer's inputs to the gradient, by each float input, of its outputs summed with unequal weights."""
-    free = {"b": None, "t": None}
-    symbols = [
-        Input(batch_shape=[free.get(d, d) for d in given.dims], dtype=given.dtype, name=f"in_{i}")
-        for i, given in enumerate(row.inputs)
-    ]
+    symbols = symbols_of(row)
     return Model(symbols, gradients(row, layer, symbols))
 
 

@@ -154,7 +154,7 @@ def test_free_sizes_show_as_none_and_unknown_ones_name_the_layer() -> None:
     flat = layers.Flatten(name="fl")(Input((None, 100), name="tok"))
     with pytest.raises(errors.ShapeError, match=r"head: .*\(None, None\).*fixed length, or pool"):
         layers.Dense(5, name="head")(flat)
-    with pytest.raises(errors.ArgumentError, match=r"must be a tuple, got 4; write shape=\(4,\)"):
+    with pytest.raises(errors.ArgumentError, match=r"must be a tuple, got 4; write Input\(shape=\(4,\)\)"):
         Input(4)  # type: ignore[arg-type] # the mistake
 
 

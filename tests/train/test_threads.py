@@ -122,6 +122,6 @@ def test_training_needs_neither_onnx_nor_onnxruntime_and_the_import_is_light(tmp
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
         "True (7, 1) (7, 1)",
-        "this needs the package onnx; install it: pip install onnx",
+        "this needs 'onnx', which is not installed; install it: pip install onnx",
     ]
     assert list(tmp_path.iterdir()) == []
