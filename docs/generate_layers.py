@@ -129,7 +129,7 @@ def line(name: str, rows: list[Row]) -> str:
 
 def formula(name: str) -> str:
     text = (ACTIVATIONS[name].__doc__ or "").split("d/dx")[0].strip().splitlines()[0].strip()
-    return text.replace("|", "\\|")
+    return text.removesuffix(".").replace("|", "\\|")
 
 
 def activation(name: str) -> str:
