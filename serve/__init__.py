@@ -39,14 +39,15 @@ Files, each importing only from those above it:
     dataplane     the calls of the protocol, without a transport
     health        grpc.health.v1 over the data plane
     reflection    which services and messages there are
-    watchdog      ends runs that hold the event loop
+    watchdog      ends runs that hold the thread of the calls
     logs          lines of text or JSON, one for each request
     streaming     many requests over one call
-    dispatch      bytes to bytes on an event loop
+    dispatch      bytes to bytes on any thread
     tokens        who may call what
     gate          which handler a call goes to, if it may
     metrics       what Prometheus reads
-    grpc_server   the dispatcher under grpc.aio
+    core_server   calls as events of gRPC's core
+    grpc_server   the handler of each call, start and stop
     options       what the command line takes
     command_line  start, signals, stop
 """

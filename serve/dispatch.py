@@ -1,16 +1,18 @@
-"""Requests from bytes to bytes on one event loop, whatever transport carries them.
+"""Requests from bytes to bytes, whatever transport carries them.
 
-Small requests of models that run faster than a change of threads are answered on the event loop;
-all others wait in their lane for a thread of the pool. (To gather those that arrive in one turn of
-the loop into one run was tried: it saved no processor time.)
+Small requests of models that run faster than a change of threads are answered on the thread that
+brings them; all others wait in their lane for a thread of the pool. (To gather those that arrive
+in one turn of an event loop into one run was tried: it saved no processor time.)
 """
 
 import asyncio
 import contextlib
+import threading
 import time
-from collections.abc import AsyncIterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from typing import Any
 from weakref import WeakSet
@@ -26,7 +28,7 @@ from serve.errors import (
     ResourceExhaustedError,
     ServerError,
 )
-from serve.inference import Inference, unexpected
+from serve.inference import Inference, Outcome, unexpected
 from serve.logs import Entry
 from serve.messages import INFERENCE, Method, ModelInferRequest, service_methods
 from serve.pool import Pool
@@ -41,7 +43,7 @@ SMALL_REQUEST_BYTES = 65_536
 LARGE_REQUEST_BYTES = 32 * 2**20
 #: The number of the field raw_input_contents.
 RAW_INPUTS = ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER
-#: Models expected to run within this many seconds are run on the event loop.
+#: Models expected to run within this many seconds are run on the thread that brings the request.
 CHEAP_SECONDS = 200e-6
 #: A transport may see the end of a deadline this much earlier than we do.
 CLOCK_SECONDS = 0.001
@@ -58,7 +60,7 @@ class InFlight:
 
 
 class Dispatcher:
-    """Runs what callers ask for; made and used on one event loop."""
+    """Runs what callers ask for; made on an event loop, `start` and `answer` may be called on any thread."""
 
     def __init__(self, plane: DataPlane, workers: int, most: InFlight | None = None) -> None:
         self.plane = plane
@@ -66,11 +68,13 @@ class Dispatcher:
         self._bytes = 0
         self._methods = service_methods(INFERENCE)
         self._answers = plane.answers()
-        self._loop = asyncio.get_running_loop()
-        self._pool = Pool(workers, self._deliver)
+        self._loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
+        self._lock = threading.Lock()
+        self._told: list[tuple[asyncio.Future[Outcome], Outcome]] = []
+        self.pool = Pool(workers, _deliver)
         self._readers = ThreadPoolExecutor(workers, thread_name_prefix="serve-read")
         self._watchdog = Watchdog()
-        self._idle = asyncio.Event()
+        self._idle, self._draining = asyncio.Event(), False
         self._streams: WeakSet[Stream] = WeakSet()
 
     def answer(self, name: str, data: bytes) -> bytes:
@@ -83,36 +87,49 @@ class Dispatcher:
             raise unexpected() from None
         return response
 
+    def start(self, data: bytes, seconds: float, reply: Callable[[Outcome], None]) -> Callable[[], None]:
+        """Begin to answer a serialized ModelInferRequest, `seconds` being left to its caller; return what withdraws it.
+
+        `reply` gets the serialized answer or the error, once, on this thread or another; never after a withdrawal.
+        """
+        size = len(data)
+        tally = self.plane.tally
+        with self._lock:
+            tally.accepted += 1
+            tally.open += 1
+            self._bytes += size
+        work = _Work(self, size, seconds, reply)
+        if error := self._no_room(size):
+            tally.end(error.code)
+            work.finish(error)
+        elif size > SMALL_REQUEST_BYTES:
+            self._readers.submit(self._begin, work, data, seconds, False)
+        else:
+            self._begin(work, data, seconds, True)
+        return work.withdraw
+
     async def infer(self, data: bytes, seconds: float = inf) -> bytes:
         """Answer a serialized ModelInferRequest; `seconds` are left to its caller. Raises ServerError."""
-        tally = self.plane.tally
-        tally.accepted += 1
-        tally.open += 1
-        self._bytes += len(data)
-        entry, code = Entry.where_wanted(len(data)), ""
+        future: asyncio.Future[Outcome] = self._loop.create_future()
+        withdraw = self.start(data, seconds, partial(self._tell, future))
         try:
-            self._check_room(len(data))
-            answer = await self._answered(data, seconds, entry)
-            code = "OK"
-            return answer
-        except ServerError as error:
-            code = error.code.value
+            outcome = await future
+        except asyncio.CancelledError:
+            withdraw()
             raise
-        finally:
-            if entry is not None:
-                entry.write(code)
-            tally.open -= 1
-            self._bytes -= len(data)
-            if not tally.open:
-                self._idle.set()
+        if isinstance(outcome, bytes):
+            return outcome
+        raise outcome
 
     async def drained(self, seconds: float) -> None:
         """Wait until no request is left, at most that long."""
+        self._draining = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while self.plane.tally.open:
                     self._idle.clear()
                     await self._idle.wait()
+        self._draining = False
 
     def stream(self, requests: AsyncIterator[bytes], seconds: float, ends_at_error: bool) -> AsyncIterator[bytes]:
         """Answer the requests of a ModelStreamInfer in their order; see `Stream`."""
@@ -129,34 +146,53 @@ class Dispatcher:
         """End every run and thread; False where a run could not be ended and still holds its thread."""
         self._watchdog.close()
         self._readers.shutdown(wait=False, cancel_futures=True)
-        self._pool.close()
-        return await asyncio.to_thread(self._pool.join, STOP_SECONDS)
+        self.pool.close()
+        return await asyncio.to_thread(self.pool.join, STOP_SECONDS)
 
-    def _check_room(self, size: int) -> None:
-        """Raise ResourceExhaustedError where too much is under way; one request alone never is."""
+    def left(self, size: int) -> None:
+        """A request of so many bytes has its outcome."""
+        with self._lock:
+            self.plane.tally.open -= 1
+            self._bytes -= size
+        if self._draining and not self.plane.tally.open:
+            self.on_loop(self._idle.set)
+
+    def on_loop(self, work: Callable[..., object], *arguments: object) -> None:
+        """Call it on the event loop; not at all once that is closed."""
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(work, *arguments)
+
+    def _no_room(self, size: int) -> ServerError | None:
+        """What to say where too much is under way; one request alone never is."""
         tally, most = self.plane.tally, self._most
-        if tally.open > most.requests or self._bytes > max(most.bytes, size):
-            error = ResourceExhaustedError(
-                f"the server is full: requests under way, this one with them: {tally.open:,} of {self._bytes:,} bytes; "
-                f"it takes {most.requests:,} of {most.bytes:,} bytes; try again later",
-                RETRY_MILLISECONDS,
-            )
-            tally.end(error.code)
-            raise error
+        if tally.open <= most.requests and self._bytes <= max(most.bytes, size):
+            return None
+        return ResourceExhaustedError(
+            f"the server is full: requests under way, this one with them: {tally.open:,} of {self._bytes:,} bytes; "
+            f"it takes {most.requests:,} of {most.bytes:,} bytes; try again later",
+            RETRY_MILLISECONDS,
+        )
 
-    async def _answered(self, data: bytes, seconds: float, entry: Entry | None) -> bytes:
-        ends = time.monotonic() + seconds
-        if len(data) > SMALL_REQUEST_BYTES:
-            inference = await self._read(data, seconds, ends, entry)
-            await self._queued(inference, ends)
-        else:
-            inference = self._checked(data, seconds, entry)
-            if inference.expected_seconds >= CHEAP_SECONDS or not self._run_here(inference):
-                await self._queued(inference, ends)
-        outcome = inference.outcome
-        if isinstance(outcome, bytes):
-            return outcome
-        raise outcome or unexpected()
+    def _begin(self, work: "_Work", data: bytes, seconds: float, small: bool) -> None:
+        """Check a request, then run it here or queue it."""
+        if not work.is_wanted():
+            return
+        try:
+            inference = self._checked(data, seconds, work.entry)
+            if not work.takes(inference):
+                return
+            if small and inference.expected_seconds < CHEAP_SECONDS and self._run_here(inference):
+                work()
+                return
+            self.pool.put(inference)
+        except ServerError as error:
+            work.finish(error)
+            return
+        except Exception:  # whatever it is, the caller gets an answer
+            work.finish(unexpected())
+            return
+        if inference.queue_seconds < inf:
+            self.on_loop(work.time, self._loop)
 
     def _checked(self, data: bytes, seconds: float, entry: Entry | None) -> Inference:
         tally = self.plane.tally
@@ -181,50 +217,105 @@ class Dispatcher:
             tally.end(fault.code)
             raise fault from None
 
-    async def _read(self, data: bytes, seconds: float, ends: float, entry: Entry | None) -> Inference:
-        """Check a request on a thread; one that is withdrawn meanwhile is settled so once it has been read."""
-        reading = self._readers.submit(self._checked, data, seconds, entry)
-        try:
-            return await asyncio.wrap_future(reading)
-        except asyncio.CancelledError:
-            reason = _gone(ends)
-
-            def read(done: Future[Inference]) -> None:
-                if done.cancelled():
-                    self.plane.tally.end(reason.code)
-                elif done.exception() is None:
-                    done.result().cancel(reason)
-
-            reading.add_done_callback(read)
-            raise
-
     def _run_here(self, inference: Inference) -> bool:
-        """Run on the event loop; False where it took too long and is to be repeated elsewhere."""
+        """Run on this thread; False where it took too long and is to be repeated elsewhere."""
         self._watchdog.watch(inference)
         try:
             return inference.run_here()
         finally:
             self._watchdog.watch(None)
 
-    async def _queued(self, inference: Inference, ends: float) -> None:
-        """Wait until a thread of the pool, or the time, has settled it."""
-        inference.waiter = self._loop.create_future()
-        self._pool.put(inference)
-        timer = None
-        if inference.queue_seconds < inf:
-            timer = self._loop.call_later(inference.queue_seconds, self._pool.expire, inference)
-        try:
-            await inference.waiter
-        except asyncio.CancelledError:
-            self._pool.cancel(inference, _gone(ends))
-            raise
-        finally:
-            if timer is not None:
-                timer.cancel()
+    def _tell(self, future: "asyncio.Future[Outcome]", outcome: Outcome) -> None:
+        if threading.get_ident() == self._thread:
+            _set(future, outcome)
+            return
+        with self._lock:
+            self._told.append((future, outcome))
+            first = len(self._told) == 1
+        if first:
+            self.on_loop(self._wake)
 
-    def _deliver(self, settled: list[Inference]) -> None:
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(_wake, settled)
+    def _wake(self) -> None:
+        with self._lock:
+            told, self._told = self._told, []
+        for future, outcome in told:
+            _set(future, outcome)
+
+
+class _Work:
+    """A request from its coming to its end, which is reached once, by whoever comes first."""
+
+    __slots__ = ("_dispatcher", "_ends", "_gone", "_inference", "_is_read", "_lock", "_over", "_reply", "_size",
+                 "_timer", "entry")  # fmt: skip
+
+    def __init__(self, dispatcher: Dispatcher, size: int, seconds: float, reply: Callable[[Outcome], None]) -> None:
+        self._dispatcher, self._size, self._reply = dispatcher, size, reply
+        self._ends = time.monotonic() + seconds
+        self._lock = threading.Lock()
+        self._inference: Inference | None = None
+        self._gone: ServerError | None = None
+        self._is_read = self._over = False
+        self._timer: asyncio.TimerHandle | None = None
+        self.entry = Entry.where_wanted(size)
+
+    def is_wanted(self) -> bool:
+        """Whether to read it at all; from now on what reading finds counts it."""
+        with self._lock:
+            self._is_read = self._gone is None
+            return self._is_read
+
+    def takes(self, inference: Inference) -> bool:
+        """Keep what was read; False where the request was withdrawn meanwhile, which settles it so."""
+        inference.waiter = self
+        self._inference = inference
+        if self._gone is not None:
+            self._inference = None
+            inference.cancel(self._gone)
+        return self._gone is None
+
+    def time(self, loop: asyncio.AbstractEventLoop) -> None:
+        """End it when its time in the queue is over; on the event loop."""
+        inference = self._inference
+        if inference is not None:
+            left = inference.queue_seconds - (time.perf_counter_ns() - inference.received) * 1e-9
+            self._timer = loop.call_later(left, self._dispatcher.pool.expire, inference)
+            if self._over:
+                self._timer.cancel()
+
+    def withdraw(self) -> None:
+        """Nobody waits for the answer any more."""
+        with self._lock:
+            if self._over:
+                return
+            self._gone = _gone(self._ends)
+            inference = self._inference
+            if inference is None and not self._is_read:
+                self._dispatcher.plane.tally.end(self._gone.code)
+        if inference is not None:
+            self._dispatcher.pool.cancel(inference, self._gone)
+        self.finish(None)
+
+    def __call__(self) -> None:
+        """Its inference has an outcome."""
+        inference = self._inference
+        if inference is not None:  # else it is over
+            self.finish(inference.outcome or unexpected())
+
+    def finish(self, outcome: Outcome | None) -> None:
+        """Tell the outcome, None where nobody is there to hear it."""
+        with self._lock:
+            if self._over:
+                return
+            self._over = True
+        if self.entry is not None:
+            self.entry.write("" if outcome is None else "OK" if isinstance(outcome, bytes) else outcome.code.value)
+        if self._timer is not None:
+            self._dispatcher.on_loop(self._timer.cancel)
+        self._dispatcher.left(self._size)
+        if outcome is not None:
+            self._reply(outcome)
+        del self._reply
+        self._inference = None  # no cycle is left
 
 
 def _gone(ends: float) -> ServerError:
@@ -244,7 +335,11 @@ def parse(method: Method, data: bytes) -> Any:
         ) from None
 
 
-def _wake(settled: list[Inference]) -> None:
+def _deliver(settled: list[Inference]) -> None:
     for inference in settled:
-        if not inference.waiter.done():
-            inference.waiter.set_result(None)
+        inference.waiter()
+
+
+def _set(future: "asyncio.Future[Outcome]", outcome: Outcome) -> None:
+    if not future.done():
+        future.set_result(outcome)

@@ -1,21 +1,21 @@
 """The door of the server: which handler a call goes to, if its caller may make it."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import grpc
 
-from serve.errors import ServerError
+from serve.errors import ServerError, UnimplementedError
 from serve.logs import CALLER, call_log
-from serve.status import TO_GRPC
 from serve.tokens import ROLES, Access
 
 # Generic in the type information only, so quoted.
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
 
 
-class Gate(grpc.GenericRpcHandler):
+class Gate:
     """Every handler by its path; `started` and `refused` count calls by name and by code."""
 
     def __init__(self, services: Mapping[str, Mapping[str, Handler]], access: Access) -> None:
@@ -31,26 +31,23 @@ class Gate(grpc.GenericRpcHandler):
         self.started: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
 
-    def service(self, details: "grpc.HandlerCallDetails") -> "Handler | None":
-        """Return the handler of a call, one that refuses it, or None for a call that is not there."""
-        found = self._handlers.get(details.method)
+    def handler(self, path: str, metadata: Metadata) -> Handler:
+        """Return the handler of a call; UnimplementedError where it is not there, and what `Access` raises."""
+        found = self._handlers.get(path)
         if found is None:
-            return None
+            raise UnimplementedError(f"{path[:200]} is no call of this server")
         name, handler = found
         self.started[name] += 1
 
         def check() -> None:
             try:
-                CALLER.set(self._access.caller(details.method, details.invocation_metadata))
+                CALLER.set(self._access.caller(path, metadata))
             except ServerError as error:
                 self.refused[error.code.value] += 1
                 call_log(name, error.code.value)
                 raise
 
-        try:
-            check()
-        except ServerError as error:
-            return _refusing(error)
+        check()
         return _asking(handler, check) if handler.request_streaming and self._access.has_tokens else handler
 
 
@@ -58,25 +55,14 @@ def _asking(handler: Handler, check: Callable[[], None]) -> Handler:
     """The handler of a stream, with a check before each of its requests: a token may be gone by then."""
     behind: Any = handler.stream_stream  # declared for the threaded server alone
 
-    async def stream(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+    async def stream(requests: AsyncIterator[bytes], call: Any) -> AsyncIterator[bytes]:
         async def allowed() -> AsyncIterator[bytes]:
             async for data in requests:
                 check()
                 yield data
 
-        async for answer in behind(allowed(), context):
+        async for answer in behind(allowed(), call):
             yield answer
 
     asking: Handler = grpc.stream_stream_rpc_method_handler(stream)
     return asking
-
-
-def _refusing(error: ServerError) -> Handler:
-    """A handler that reads nothing; on the wire it fits a call of any kind."""
-
-    async def refuse(_requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
-        await context.abort(TO_GRPC[error.code], error.message)
-        yield b""
-
-    handler: Handler = grpc.stream_stream_rpc_method_handler(refuse)
-    return handler

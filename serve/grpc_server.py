@@ -1,46 +1,33 @@
-"""The dispatcher under grpc.aio: handlers, deadlines, statuses.
-
-grpc.aio rather than the threaded server: over the same data plane it took 218 against 246
-microseconds of CPU a call with 64 callers and the same latency with one, and a Watch or a stream
-costs no thread.
-"""
+"""The dispatcher under gRPC: the handler of each call, start and stop."""
 
 import asyncio
 import inspect
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from functools import partial
 from math import inf
 from pathlib import Path
-from typing import Any, NoReturn, TypeAlias
+from typing import Any
 
 import grpc
-import grpc.aio
 
+from serve.core_server import Call, CoreServer
 from serve.dataplane import DataPlane
 from serve.dispatch import Dispatcher, InFlight, parse
 from serve.errors import ServerError, StartError
 from serve.gate import Gate, Handler
 from serve.health import Health
-from serve.inference import unexpected
 from serve.logs import call_log
 from serve.messages import HEALTH, INFERENCE, REFLECTIONS, service_methods
 from serve.reflection import reflect
-from serve.status import TO_GRPC
 from serve.tls import Certificates, ServerTls
 from serve.tokens import Access, Tokens
-
-# Generic in the type information only, so quoted.
-Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
-Call = Callable[[bytes, Context], Awaitable[bytes]]
 
 #: Calls that take as long as a model loads or is in use; they have a thread each.
 SLOW = {"RepositoryModelLoad", "RepositoryModelUnload"}
 #: Metadata of a stream whose caller wants it to end with the status of the first error.
 ENDS_AT_ERROR = ("triton_grpc_error", "true")
-#: Sentences are cut to this many bytes: escaped, each takes up to three, and peers accept 8,192 of metadata.
-LONGEST_SENTENCE = 2000
 
 
 @dataclass(frozen=True)
@@ -75,22 +62,19 @@ class GrpcServer:
         self._settings = settings
         self._health = Health(plane)
         self._dispatcher = Dispatcher(plane, settings.workers, settings.in_flight)
-        self._server = grpc.aio.server(options=_options(settings))
         handlers = {INFERENCE: self._inference_handlers(), HEALTH: self._health_handlers()}
         if settings.reflection:
             handlers |= {name: _reflection_handlers(name) for name in REFLECTIONS}
         tokens = None if settings.tokens is None else Tokens(settings.tokens)
         self.gate = Gate(handlers, Access(tokens, settings.open_admin))
-        self._server.add_generic_rpc_handlers((self.gate,))
+        self._server = CoreServer(self.gate, self._dispatcher.start, _options(settings))
 
     async def start(self) -> int:
         """Listen and return the port; StartError where the address cannot be had."""
         address = address_of(self._settings.host, self._settings.port)
         try:
-            if self._settings.tls is None:
-                bound = self._server.add_insecure_port(address)
-            else:
-                bound = self._server.add_secure_port(address, Certificates(self._settings.tls).credentials())
+            tls = self._settings.tls
+            bound = self._server.add_port(address, None if tls is None else Certificates(tls).credentials())
         except RuntimeError as error:
             raise StartError(f"cannot listen on {address}: it is taken or not ours") from error
         loop = asyncio.get_running_loop()
@@ -100,7 +84,7 @@ class GrpcServer:
                 loop.call_soon_threadsafe(self._health.changed)
 
         self._plane.repository.on_change(changed)
-        await self._server.start()
+        self._server.start()
         return bound
 
     async def stop(self) -> bool:
@@ -123,19 +107,8 @@ class GrpcServer:
     def _inference_handlers(self) -> dict[str, Handler]:
         dispatcher = self._dispatcher
 
-        async def infer(data: bytes, context: Context) -> bytes:
-            try:
-                return await dispatcher.infer(data, _seconds_left(context))
-            except ServerError as error:
-                await _abort(context, error)
-
-        async def stream(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
-            ends_at_error = ENDS_AT_ERROR in (context.invocation_metadata() or ())
-            try:
-                async for answer in dispatcher.stream(requests, _seconds_left(context), ends_at_error):
-                    yield answer
-            except ServerError as error:
-                await _abort(context, error)
+        def stream(requests: AsyncIterator[bytes], call: Call) -> AsyncIterator[bytes]:
+            return dispatcher.stream(requests, call.seconds_left(), ENDS_AT_ERROR in call.metadata)
 
         async def changing(name: str, data: bytes) -> bytes:
             try:
@@ -151,19 +124,15 @@ class GrpcServer:
 
         return {
             **{name: answering(name) for name in self._plane.answers()},
-            "ModelInfer": grpc.unary_unary_rpc_method_handler(infer),
+            "ModelInfer": grpc.unary_unary_rpc_method_handler(dispatcher.start),
             "ModelStreamInfer": grpc.stream_stream_rpc_method_handler(stream),
         }
 
     def _health_handlers(self) -> dict[str, Handler]:
         methods = service_methods(HEALTH)
 
-        async def watch(data: bytes, context: Context) -> AsyncIterator[bytes]:
-            try:
-                request = parse(methods["Watch"], data)
-            except ServerError as error:
-                await _abort(context, error)
-            async for response in self._health.watch(request):
+        async def watch(data: bytes, _call: Call) -> AsyncIterator[bytes]:
+            async for response in self._health.watch(parse(methods["Watch"], data)):
                 yield response.SerializeToString()
 
         def answering(name: str, answer: Callable[[Any], Any]) -> Handler:
@@ -199,12 +168,9 @@ def _options(settings: ServerSettings) -> list[tuple[str, int]]:
 def _reflection_handlers(name: str) -> dict[str, Handler]:
     method = service_methods(name)["ServerReflectionInfo"]
 
-    async def reflection(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
-        try:
-            async for data in requests:
-                yield _serialized(reflect(parse(method, data), method.response()))
-        except ServerError as error:
-            await _abort(context, error)
+    async def reflection(requests: AsyncIterator[bytes], _call: Call) -> AsyncIterator[bytes]:
+        async for data in requests:
+            yield _serialized(reflect(parse(method, data), method.response()))
 
     return {method.name: grpc.stream_stream_rpc_method_handler(reflection)}
 
@@ -212,40 +178,15 @@ def _reflection_handlers(name: str) -> dict[str, Handler]:
 def _unary(answer: Callable[[bytes], Any]) -> Handler:
     """A handler that answers at once on the event loop, or awaits the answer."""
 
-    async def call(data: bytes, context: Context) -> bytes:
-        try:
-            answered = answer(data)
-            data = await answered if inspect.isawaitable(answered) else answered
-            return data
-        except ServerError as error:
-            await _abort(context, error)
-        except Exception:
-            await _abort(context, unexpected())
+    async def answered(data: bytes, _call: Call) -> bytes:
+        found = answer(data)
+        data = await found if inspect.isawaitable(found) else found
+        return data
 
-    handler: Handler = grpc.unary_unary_rpc_method_handler(call)
+    handler: Handler = grpc.unary_unary_rpc_method_handler(answered)
     return handler
-
-
-def _seconds_left(context: Context) -> float:
-    left = context.time_remaining()
-    return inf if left is None else float(left)
-
-
-def _cut(sentence: str) -> str:
-    told = sentence.encode(errors="backslashreplace")
-    return sentence if len(told) <= LONGEST_SENTENCE else told[:LONGEST_SENTENCE].decode(errors="ignore") + "..."
 
 
 def _serialized(message: Any) -> bytes:
     data: bytes = message.SerializeToString()
     return data
-
-
-async def _abort(context: Context, error: ServerError) -> NoReturn:
-    trailer: tuple[tuple[str, str], ...] = ()
-    if error.retry_milliseconds is not None:
-        trailer = (("grpc-retry-pushback-ms", str(error.retry_milliseconds)),)
-    try:
-        await context.abort(TO_GRPC[error.code], _cut(error.message), trailer)
-    except grpc.aio.InternalError:  # the caller went away at this moment, which gRPC would log as a fault of ours
-        raise asyncio.CancelledError from None

@@ -58,10 +58,10 @@ def start_log(as_json: bool, requests: bool) -> None:
     _requests.setLevel(logging.INFO if requests else logging.WARNING)
 
 
-def call_log(name: str, code: str, **fields: Any) -> None:
-    """Write the line of one call, with its caller."""
+def call_log(name: str, code: str, caller: str | None = None, **fields: Any) -> None:
+    """Write the line of one call, with its caller: of this moment, or told."""
     if _requests.isEnabledFor(logging.INFO):
-        caller = CALLER.get()
+        caller = CALLER.get() if caller is None else caller
         told = {"call": name, "status": code, **({"caller": caller} if caller else {}), **fields}
         _requests.info("%s %s", name, code, extra={"fields": told})
 
@@ -70,7 +70,8 @@ class Entry:
     """What is told of one inference."""
 
     def __init__(self, size: int) -> None:
-        """Begin with the size of the message in bytes."""
+        """Begin with the size of the message in bytes; the caller is the one of this moment."""
+        self._caller = CALLER.get()
         self._begun = time.perf_counter_ns()
         self._fields: dict[str, Any] = {"bytes": size}
         self.inference: Inference | None = None
@@ -99,7 +100,7 @@ class Entry:
                 fields["queue_ms"] = _milliseconds(max(0, inference.started - inference.received))
                 fields["compute_ms"] = _milliseconds(spans.input + spans.infer + spans.output)
         fields["whole_ms"] = _milliseconds(time.perf_counter_ns() - self._begun)
-        call_log("ModelInfer", code, **fields)
+        call_log("ModelInfer", code, self._caller, **fields)
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:

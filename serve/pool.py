@@ -95,10 +95,10 @@ class Pool:
             _end(late)
             if batch:
                 batch[0].lane.run(batch)
+            self._deliver([*late, *batch])
             if batcher is not None:
                 with self._condition:
                     batcher.finished()
-            self._deliver([*late, *batch])
 
 
 def _end(late: list[Inference]) -> None:

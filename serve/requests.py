@@ -5,8 +5,7 @@ Names come first, then each input by itself (datatype, shape, contents), then th
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,8 +25,7 @@ _PARAMETER_CHOICES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
+class Decoded(NamedTuple):
     """A checked request: arrays by input name and the wanted outputs in the order of the answer.
 
     `answer` is already there for a request of zero rows, else None. `trailing` are the shapes less
@@ -50,20 +48,22 @@ def decode(request: Any, signature: Signature, raws: Sequence[memoryview] = ()) 
     """
     outputs = _wanted_outputs(request, signature)
     inputs = list(request.inputs)
-    _check_names([given.name for given in inputs], signature)
+    names = [given.name for given in inputs]
+    if names != signature.input_names:
+        _check_names(names, signature)
     contents = _raw_contents(request, inputs, raws)
     arrays: dict[str, Array] = {}
     shapes: dict[str, tuple[int, ...]] = {}
-    for position, given in enumerate(inputs):
-        spec = signature.input_specs[given.name]
+    for position, (name, given) in enumerate(zip(names, inputs, strict=True)):
+        spec = signature.input_specs[name]
         shape = tuple(given.shape)
         _check_datatype(spec, given.datatype)
         check_shape(spec, shape)
         if contents:
-            array = decode_raw(spec.name, spec.datatype, shape, contents[position])
+            array = decode_raw(name, spec.datatype, shape, contents[position])
         else:
-            array = decode_typed(spec.name, spec.datatype, shape, given.contents)
-        arrays[spec.name], shapes[spec.name] = array, shape
+            array = decode_typed(name, spec.datatype, shape, given.contents)
+        arrays[name], shapes[name] = array, shape
     bound = bind_sizes(signature, shapes)
     if has_zero_rows(signature, shapes):
         answer = [np.empty(zero_row_shape(spec, bound), spec.datatype.numpy) for spec in outputs]
@@ -90,10 +90,14 @@ def check_parameters(request: Any) -> None:
 
 
 def _rows(signature: Signature, shapes: dict[str, tuple[int, ...]]) -> tuple[int, tuple[tuple[int, ...], ...] | None]:
-    given = [shapes[spec.name] for spec in signature.inputs if spec.has_batch]
-    if len(given) < len(signature.inputs) or len({shape[0] for shape in given}) != 1:
+    if not (signature.inputs and signature.all_have_batch):
         return 1, None
-    return given[0][0], tuple(shape[1:] for shape in given)
+    given = [shapes[name] for name in signature.input_names]
+    rows = given[0][0]
+    for shape in given:
+        if shape[0] != rows:
+            return 1, None
+    return rows, tuple([shape[1:] for shape in given])
 
 
 def _wanted_outputs(request: Any, signature: Signature) -> list[TensorSpec]:

@@ -127,7 +127,7 @@ class Session:
         `stop.set()`, InternalError for the rest.
         """
         started = time.perf_counter()
-        if self._shrinks and sum(array.nbytes for array in arrays.values()) > SHRINK_BYTES:
+        if self._shrinks and sum([array.nbytes for array in arrays.values()]) > SHRINK_BYTES:
             stop.options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         try:
             results = self._results(arrays, outputs, stop)
@@ -267,7 +267,7 @@ def _from_value(value: Any) -> Array:
 
 def _size_class(arrays: Mapping[str, Array]) -> int:
     """Sizes between two powers of two are one class."""
-    return sum(array.size for array in arrays.values()).bit_length()
+    return sum([array.size for array in arrays.values()]).bit_length()
 
 
 def _batches(signature: Signature, arrays: Mapping[str, Array]) -> str:

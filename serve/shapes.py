@@ -65,13 +65,11 @@ def bind_sizes(signature: Signature, shapes: Mapping[str, tuple[int, ...]]) -> B
     Raises InvalidArgumentError naming both inputs where one name has two sizes.
     """
     bound: Bound = {}
-    for spec in signature.inputs:
-        for axis, expected in enumerate(spec.dims or ()):
-            if isinstance(expected, str):
-                here = (shapes[spec.name][axis], spec.name, axis)
-                first = bound.setdefault(expected, here)
-                if first[0] != here[0]:
-                    raise InvalidArgumentError(_disagreement(expected, first, here))
+    for expected, name, axis in signature.named_axes:
+        here = (shapes[name][axis], name, axis)
+        first = bound.setdefault(expected, here)
+        if first[0] != here[0]:
+            raise InvalidArgumentError(_disagreement(expected, first, here))
     return bound
 
 
@@ -82,7 +80,10 @@ def has_zero_rows(signature: Signature, shapes: Mapping[str, tuple[int, ...]]) -
     the answer cannot be had otherwise. Raises InvalidArgumentError for any other zero, and where one
     input has rows and another has none.
     """
-    if all(0 not in shape for shape in shapes.values()):
+    for shape in shapes.values():
+        if 0 in shape:
+            break
+    else:
         return False
     zeros = frozenset((name, axis) for name, shape in shapes.items() for axis, size in enumerate(shape) if size == 0)
     batched = [name for name in shapes if signature.input_specs[name].has_batch]

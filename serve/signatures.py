@@ -61,6 +61,26 @@ class Signature:
         return {spec.name: spec for spec in self.inputs}
 
     @cached_property
+    def input_names(self) -> list[str]:
+        """The names of the inputs, in declared order."""
+        return [spec.name for spec in self.inputs]
+
+    @cached_property
+    def all_have_batch(self) -> bool:
+        """Whether every input has a free first dimension."""
+        return all(spec.has_batch for spec in self.inputs)
+
+    @cached_property
+    def named_axes(self) -> list[tuple[str, str, int]]:
+        """The named dimensions of the inputs: the name, the input and the axis."""
+        return [
+            (size, spec.name, axis)
+            for spec in self.inputs
+            for axis, size in enumerate(spec.dims or ())
+            if isinstance(size, str)
+        ]
+
+    @cached_property
     def output_specs(self) -> dict[str, TensorSpec]:
         """The outputs by name, in declared order."""
         return {spec.name: spec for spec in self.outputs}

@@ -41,7 +41,7 @@ class Tally:
     """Every inference request of a server: `accepted` of them, `open` ones, and how the others ended.
 
     accepted = open + the sum of `ended`, which counts by status, also for versions that are gone since. The first two
-    are changed on the event loop alone.
+    are changed by the dispatcher, under its lock.
     """
 
     def __init__(self) -> None:

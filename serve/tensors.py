@@ -34,7 +34,9 @@ def decode_raw(name: str, datatype: Datatype, shape: tuple[int, ...], raw: bytes
     """
     if datatype.size == 0:
         return _decode_strings(name, datatype, shape, bytes(raw))
-    count = _count(name, datatype, shape)
+    count = prod(shape)
+    if not count or len(shape) > MOST_AXES:
+        _count(name, datatype, shape)
     if count * datatype.size != len(raw):
         raise InvalidArgumentError(
             f"input '{name}': shape {shape_text(shape)} of {datatype.name} needs {count} elements "

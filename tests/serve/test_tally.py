@@ -4,8 +4,6 @@ import asyncio
 import shutil
 import threading
 
-import grpc
-import grpc.aio
 import numpy as np
 import pytest
 
@@ -13,7 +11,6 @@ from serve.dataplane import DataPlane
 from serve.dispatch import SMALL_REQUEST_BYTES, Dispatcher
 from serve.errors import InternalError, InvalidArgumentError, NotFoundError
 from serve.folders import Sources
-from serve.grpc_server import _abort
 from serve.loading import Loader
 from serve.messages import ModelInferRequest
 from serve.repository import Mode, Options, Repository
@@ -136,15 +133,6 @@ def test_counts_of_versions_go_with_them_and_the_tally_stays(plane, repository, 
     assert plane.counts() == {}
     assert ended(plane) == {"OK": 10}
     assert balanced(plane, 10)
-
-
-def test_a_caller_that_is_gone_while_it_is_refused_is_no_fault_of_ours():
-    class Context:
-        async def abort(self, _code, _words, _trailer):
-            raise grpc.aio.InternalError("Failed execute_batch")
-
-    with pytest.raises(asyncio.CancelledError):
-        asyncio.run(_abort(Context(), InvalidArgumentError("no")))
 
 
 @pytest.mark.parametrize(("mode", "left"), [(Mode.NONE, 0), (Mode.EXPLICIT, 1), (Mode.POLL, 1)])
