@@ -35,6 +35,8 @@ CHANNEL_OPTIONS: list[tuple[str, Any]] = [
     ("grpc.service_config", json.dumps({"methodConfig": [{"name": _NAMES, "retryPolicy": _RETRIES}]})),
 ]
 METHODS = service_methods(INFERENCE)
+#: What grpc.aio says, in place of the server's status, where a stream ends while it writes.
+_CUT_OFF = "Internal error from Core"
 
 _Result = TypeVar("_Result")
 
@@ -237,6 +239,8 @@ def server_error(error: Any, address: str) -> ServerError:
     """The error of a failed call, with the server's sentence and, where ours help, more words."""
     code = FROM_GRPC.get(error.code(), Code.UNKNOWN)
     text = error.details() or ""
+    if code is Code.INTERNAL and text == _CUT_OFF:
+        code, text = Code.UNAVAILABLE, f"{address} ended the stream while a request was on its way; its reason is lost"
     if code is Code.DEADLINE_EXCEEDED and text == "Deadline Exceeded":
         text = f"no answer from {address} within the time allowed"
     if code is Code.UNAVAILABLE and text.startswith(("failed to connect", "DNS resolution failed")):
