@@ -67,7 +67,7 @@ from serve.options import (
     WithInput,
     Workers,
 )
-from serve.processors import usable_connections, usable_processors
+from serve.processors import keep_little_memory, usable_connections, usable_processors
 from serve.repository import Mode, Options, Repository
 from serve.session import SessionSettings
 from serve.tls import ServerTls, is_loopback
@@ -131,6 +131,7 @@ def serve(
     staging_folder: StagingFolder = None,
 ) -> None:
     """Serve ONNX models over gRPC with the Open Inference Protocol."""
+    keep_little_memory()
     start_log(log_format is LogFormat.JSON, log_requests)
     processors = usable_processors()
     try:

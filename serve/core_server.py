@@ -25,13 +25,17 @@ from serve.errors import CancelledError, InvalidArgumentError, ServerError
 from serve.gate import Gate, Metadata
 from serve.inference import Outcome, unexpected
 
-#: Begins to answer the bytes of a call that has so many seconds, and returns what withdraws it.
-Start: TypeAlias = Callable[[bytes, float, Callable[[Outcome], None]], Callable[[], None]]
+#: Begins to answer the bytes of a call that has so many seconds, and returns what withdraws it; last, how many came.
+Start: TypeAlias = Callable[[bytes, float, Callable[[Outcome], None], int], Callable[[], None]]
 
 #: Sentences are cut to this many bytes: escaped, each takes up to three, and peers accept 8,192 of metadata.
 LONGEST_SENTENCE = 2000
+#: Messages that are there at one moment begin together, at most so many.
+MOST_TOGETHER = 32
 #: A deadline beyond this moment is none.
 _NEVER = 1e15
+#: A moment that is over, so that nothing is waited for.
+_AT_ONCE = 0.0
 
 _log = logging.getLogger("serve")
 
@@ -48,6 +52,7 @@ class CoreServer:
         self._server.register_completion_queue(self._queue)
         self._lock = threading.Lock()
         self._stopping = self._closed = False
+        self._come: list[tuple[Call, bytes]] = []
         self._gone = asyncio.Event()
         self._thread = threading.Thread(target=self._poll, name="serve-calls", daemon=True)
 
@@ -95,16 +100,29 @@ class CoreServer:
         with contextlib.suppress(RuntimeError):
             self.loop.call_soon_threadsafe(work, *arguments, context=context)
 
+    def come(self, call: "Call", data: bytes) -> None:
+        """The message of a call is there; on the thread of the events."""
+        self._come.append((call, data))
+
     def _poll(self) -> None:
         while True:
-            event = self._queue.poll()
+            event = self._queue.poll(_AT_ONCE if self._come else None)
             if event.completion_type == cygrpc.CompletionType.queue_shutdown:
                 return
-            try:
-                event.tag(event)
-            except Exception:
-                _log.exception("a call met a fault of the server")
+            if event.completion_type == cygrpc.CompletionType.operation_complete:
+                try:
+                    event.tag(event)
+                except Exception:
+                    _log.exception("a call met a fault of the server")
+                if len(self._come) < MOST_TOGETHER:
+                    continue
             del event  # a call must not live on in the wait for the next
+            self._take()
+
+    def _take(self) -> None:
+        come, self._come = self._come, []
+        for call, data in come:
+            call.take(data, self._direct, len(come))
 
     def _called(self, event: Any) -> None:
         with self._lock:
@@ -138,7 +156,7 @@ class Call:
         if handler is None:
             return
         if handler.unary_unary == direct:
-            self._batch((cygrpc.ReceiveMessageOperation(0),), lambda event: self._message(event, direct))
+            self._batch((cygrpc.ReceiveMessageOperation(0),), self._message)
         else:
             self._server.on_loop(self._begin_on_loop, handler, context=self._context)
 
@@ -156,12 +174,17 @@ class Call:
             self._end(unexpected())
         return None
 
-    def _message(self, event: Any, start: Start) -> None:
+    def take(self, data: bytes, start: Start, company: int) -> None:
+        """Begin to answer the message, one of so many that have come together."""
+        if not self._cancelled:
+            self._withdraw = self._asked(start, data, self.seconds_left(), self._reply, company)
+
+    def _message(self, event: Any) -> None:
         data = event.batch_operations[0].message()
         if data is None or self._cancelled:
             self._reply(_no_message(self._method))
         else:
-            self._withdraw = self._asked(start, data, self.seconds_left(), self._reply)
+            self._server.come(self, data)
 
     def _close(self, event: Any) -> None:
         """The caller has its answer, or waits no more."""

@@ -1,8 +1,8 @@
 """Requests from bytes to bytes, whatever transport carries them.
 
 Small requests of models that run faster than a change of threads are answered on the thread that
-brings them; all others wait in their lane for a thread of the pool. (To gather those that arrive
-in one turn of an event loop into one run was tried: it saved no processor time.)
+brings them; all others wait in their lane for a thread of the pool, which runs those that wait as
+one. Where many come at one moment, all but the very cheapest do.
 """
 
 import asyncio
@@ -45,6 +45,8 @@ LARGE_REQUEST_BYTES = 32 * 2**20
 RAW_INPUTS = ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER
 #: Models expected to run within this many seconds are run on the thread that brings the request.
 CHEAP_SECONDS = 200e-6
+#: Where more than COMPANY requests come together, only such; the pool runs the others together, which takes less in all.
+COMPANY, CHEAP_IN_COMPANY_SECONDS = 3, 15e-6
 #: A transport may see the end of a deadline this much earlier than we do.
 CLOCK_SECONDS = 0.001
 #: How long to wait for runs that were told to end; they look between two nodes.
@@ -87,8 +89,12 @@ class Dispatcher:
             raise unexpected() from None
         return response
 
-    def start(self, data: bytes, seconds: float, reply: Callable[[Outcome], None]) -> Callable[[], None]:
+    def start(
+        self, data: bytes, seconds: float, reply: Callable[[Outcome], None], company: int = 1
+    ) -> Callable[[], None]:
         """Begin to answer a serialized ModelInferRequest, `seconds` being left to its caller; return what withdraws it.
+
+        `company` is how many came at the same moment, this one with them.
 
         `reply` gets the serialized answer or the error, once, on this thread or another; never after a withdrawal.
         """
@@ -103,9 +109,10 @@ class Dispatcher:
             tally.end(error.code)
             work.finish(error)
         elif size > SMALL_REQUEST_BYTES:
-            self._readers.submit(self._begin, work, data, seconds, False)
+            self._readers.submit(self._begin, work, data, seconds, 0.0)
         else:
-            self._begin(work, data, seconds, True)
+            cheap = CHEAP_SECONDS if company <= COMPANY else CHEAP_IN_COMPANY_SECONDS
+            self._begin(work, data, seconds, cheap)
         return work.withdraw
 
     async def infer(self, data: bytes, seconds: float = inf) -> bytes:
@@ -173,15 +180,15 @@ class Dispatcher:
             RETRY_MILLISECONDS,
         )
 
-    def _begin(self, work: "_Work", data: bytes, seconds: float, small: bool) -> None:
-        """Check a request, then run it here or queue it."""
+    def _begin(self, work: "_Work", data: bytes, seconds: float, cheap: float) -> None:
+        """Check a request, then run it here, if that takes no longer than `cheap`, or queue it."""
         if not work.is_wanted():
             return
         try:
             inference = self._checked(data, seconds, work.entry)
             if not work.takes(inference):
                 return
-            if small and inference.expected_seconds < CHEAP_SECONDS and self._run_here(inference):
+            if inference.expected_seconds < cheap and self._run_here(inference):
                 work()
                 return
             self.pool.put(inference)

@@ -199,6 +199,7 @@ def test_the_default_may_have_another_name(tmp_path, loader):
 MEASURE = """
 import json, sys
 from pathlib import Path
+from serve.processors import keep_little_memory
 from serve.repository import load
 from serve.session import SessionSettings
 from serve.trial import run_all
@@ -208,6 +209,7 @@ def used():
     lines = (line.split() for line in open("/proc/self/smaps_rollup"))
     return {line[0]: int(line[1]) for line in lines if line[0] in ("Pss:", "Anonymous:")}
 
+keep_little_memory()  # as the server does
 before = used()
 repository = load(Path(sys.argv[1]), {}, SessionSettings())
 version = repository.model("m").version("")
