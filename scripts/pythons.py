@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -114,6 +115,7 @@ def main() -> None:
     parser.add_argument("--resolve", action="store_true", help="only the dry runs")
     parser.add_argument("words", nargs="*", metavar="PYTEST", help="after --: handed to pytest")
     options = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it, and so would tests
     failed = False
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -109,15 +109,15 @@ class CoreServer:
             event = self._queue.poll(_AT_ONCE if self._come else None)
             if event.completion_type == cygrpc.CompletionType.queue_shutdown:
                 return
-            if event.completion_type == cygrpc.CompletionType.operation_complete:
+            nothing = event.completion_type == cygrpc.CompletionType.queue_timeout
+            if not nothing:
                 try:
                     event.tag(event)
                 except Exception:
                     _log.exception("a call met a fault of the server")
-                if len(self._come) < MOST_TOGETHER:
-                    continue
             del event  # a call must not live on in the wait for the next
-            self._take()
+            if nothing or len(self._come) >= MOST_TOGETHER:
+                self._take()
 
     def _take(self) -> None:
         come, self._come = self._come, []

@@ -45,7 +45,7 @@ LARGE_REQUEST_BYTES = 32 * 2**20
 RAW_INPUTS = ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER
 #: Models expected to run within this many seconds are run on the thread that brings the request.
 CHEAP_SECONDS = 200e-6
-#: Where more than COMPANY requests come together, only such; the pool runs the others together, which takes less in all.
+#: Where more than COMPANY requests come together, only such; the pool runs the others as one, which takes less in all.
 COMPANY, CHEAP_IN_COMPANY_SECONDS = 3, 15e-6
 #: A transport may see the end of a deadline this much earlier than we do.
 CLOCK_SECONDS = 0.001

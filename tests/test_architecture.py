@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("graphkit", "graphkit_doctor", "serve")
-BUDGET = {"graphkit": 35_000, "graphkit_doctor": 1_000, "serve": 7_000}  # docs/decisions/0003
+BUDGET = {"graphkit": 35_000, "graphkit_doctor": 1_000, "serve": 7_300}  # docs/decisions/0003
 
 # From the ground up. A file imports from entries above it in this list; within a folder, from files named before it.
 FLOORS: list[tuple[str, list[str]]] = [

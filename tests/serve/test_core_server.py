@@ -119,3 +119,27 @@ def test_a_server_may_be_stopped_twice(setup, background):
     server = background(setup.root, workers=1)
     server.call(server.server.stop())
     server.call(server.server._server.stop(0.0))
+
+
+@pytest.mark.parametrize(("company", "seconds", "here"), [(3, 1e-4, True), (4, 1e-4, False), (4, 1e-5, True)])
+def test_a_short_run_is_on_the_thread_of_its_call_and_in_company_only_the_shortest(setup, company, seconds, here):
+    repository, threads = setup.server.plane.repository, []
+    _, session = repository.ready_version("plus", "")
+    session.expected_seconds = lambda _: seconds
+    run = session.run
+    session.run = lambda *arguments: threads.append(threading.get_ident()) or run(*arguments)
+
+    async def work():
+        dispatcher, told = Dispatcher(DataPlane(repository), 1), asyncio.Event()
+        loop = asyncio.get_running_loop()
+        dispatcher.start(
+            plus(setup.stub, 2).SerializeToString(), 20.0, lambda _: loop.call_soon_threadsafe(told.set), company
+        )
+        await asyncio.wait_for(told.wait(), 20)
+        await dispatcher.close()
+
+    try:
+        asyncio.run(work())
+    finally:
+        del session.run, session.expected_seconds
+    assert [thread == threading.get_ident() for thread in threads] == [here]
