@@ -54,11 +54,12 @@ class Health:
         try:
             while True:
                 change.clear()
+                closed = self._closed  # looked at before the state, which may change while one is sent
                 state = self._states().get(request.service, "SERVICE_UNKNOWN")
                 if state != last:
                     last = state
                     yield _response(state)
-                if self._closed:
+                if closed:
                     return
                 await change.wait()
         finally:
