@@ -93,7 +93,7 @@ def test_the_exported_files_took_what_is_told() -> None:
 
 
 def test_requests_a_second_are_those_of_the_last_run() -> None:
-    table = [row for row in rows(max(RESULTS.glob("*-serving.md"))) if row[1] == "closed 16" and len(row) == 9]
+    table = [row for row in rows(max(RESULTS.glob("*-serving*.md"))) if row[1] == "closed 16" and len(row) == 9]
     measured = {
         model: [
             float(row[place])
