@@ -254,6 +254,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results", help="folder of log and page")
     arguments = parser.parse_args()
     settings = Settings(arguments.requests, arguments.seed, seconds=arguments.seconds)
+    arguments.out.mkdir(parents=True, exist_ok=True)
     start = head(settings)
     with tempfile.TemporaryDirectory() as folder:
         outcome = soak(settings, Path(folder))
