@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sysconfig
 import venv
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,10 @@ class Machine:
         (self.site,) = (folder / "venv" / "lib").glob("python*/site-packages")
         for source in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
             for path in Path(source).iterdir():
-                if "graphkit" not in path.name:
+                if "graphkit" not in path.name and path.name != "serve":
                     (self.site / path.name).symlink_to(path)
         for package in ("graphkit", "graphkit_doctor", "serve"):
-            (self.site / package).symlink_to(ROOT / package)
+            (self.site / package).symlink_to(Path(import_module(package).__file__ or "").parent)
         found = metadata.distribution("graphkit")
         self.record("graphkit", found.version, found.read_text("METADATA") or found.read_text("PKG-INFO") or "")
         self.work = folder / "work"

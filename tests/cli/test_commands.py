@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import subprocess
@@ -48,7 +49,7 @@ def test_help_of_each_command_has_examples(command: str) -> None:
     program = "Usage: serve" if command == "serve" else f"graphkit {command}"
     assert program in result.stdout
     callbacks = {c.name or getattr(c.callback, "__name__", ""): c.callback for c in app.registered_commands}
-    assert f"\n    graphkit {command}" in (callbacks[command].__doc__ or "")
+    assert f"\ngraphkit {command}" in (inspect.getdoc(callbacks[command]) or "")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import re
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,7 @@ def exists(remedy: str) -> bool:
     if remedy.startswith("--"):
         return remedy in options()
     if remedy == "python -m serve":
-        return (ROOT / "serve" / "__main__.py").is_file()
+        return find_spec("serve.__main__") is not None
     if remedy.startswith("pip install "):
         return remedy.removeprefix("pip install ").strip("'") in installable()
     if match := re.fullmatch(r"graphkit ([a-z]+)", remedy):

@@ -14,7 +14,8 @@ class Authority:
         """Make the authority's own in the folder."""
         self.folder = folder
         self.ca = folder / "ca.pem"
-        _openssl(*KEY, "-keyout", folder / "ca.key", "-out", self.ca, "-subj", "/CN=tests")
+        usage = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")  # Python 3.13 asks for it
+        _openssl(*KEY, *usage, "-keyout", folder / "ca.key", "-out", self.ca, "-subj", "/CN=tests")
 
     def issue(self, name: str) -> tuple[Path, Path]:
         """Return the files of a new certificate for localhost and of its key."""
