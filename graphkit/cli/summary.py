@@ -13,8 +13,13 @@ from graphkit.core.spec import show
 
 Expand = Annotated[bool, typer.Option("--expand-nested", help="The layers of models within the model, too.")]
 
+Masks = Annotated[bool, typer.Option("--masks", help="Also where masks begin and end, and their shapes.")]
 
-def summary(file: SavedFile, expand_nested: Expand = False, modules: Modules = None, as_json: AsJson = False) -> None:
+
+def summary(
+    file: SavedFile, expand_nested: Expand = False, masks: Masks = False, modules: Modules = None,
+    as_json: AsJson = False,
+) -> None:  # fmt: skip
     """Print the layers of a saved model with shapes and numbers of weights.
 
     graphkit summary model.gk
@@ -28,7 +33,7 @@ def summary(file: SavedFile, expand_nested: Expand = False, modules: Modules = N
         if as_json:
             typer.echo(json.dumps(described(model)))
         else:
-            model.summary(print_fn=typer.echo, expand_nested=expand_nested)
+            model.summary(print_fn=typer.echo, expand_nested=expand_nested, masks=masks)
 
 
 def described(model: Any) -> dict[str, Any]:

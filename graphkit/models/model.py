@@ -141,9 +141,12 @@ class Model(Layer):
             f"no layer named {name!r}; the layers are {', '.join(x.name for x in self.layers)} (model.layers)"
         )
 
-    def summary(self, print_fn: Any = print, expand_nested: bool = False) -> None:
-        """Prints the layers, their output shapes and parameters, with Keras's numbers; nested layers if asked."""
-        print_fn(summary_text(self, expand_nested))
+    def summary(self, print_fn: Any = print, expand_nested: bool = False, masks: bool = False) -> None:
+        """Prints the layers, their output shapes and parameters, with Keras's numbers; nested layers if asked.
+
+        masks: also where masks begin and end, and their shapes.
+        """
+        print_fn(summary_text(self, expand_nested, masks))
 
     def _repr_svg_(self) -> str | None:
         """The picture in a notebook, beside the text; a model without a graph shows its text alone."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from graphkit import Input, Model, Sequential, layers, utils
 
 
@@ -60,3 +62,43 @@ def test_a_model_that_was_not_called_says_so() -> None:
 
     assert "not built" in text(Own())
     assert "head (Dense)" in text(Own())
+
+
+def test_masks_are_told_where_they_begin_and_end() -> None:
+    ids, tags = Input((None,), name="ids"), Input((5,), name="tags")
+    x = layers.Embedding(11, 3, mask_zero=True, name="look")(ids)
+    x = layers.Dense(7, name="wide")(layers.LSTM(2, return_sequences=True, name="steps")(x))
+    last = layers.LSTM(13, name="last")(x)
+    model = Model([ids, tags], layers.Concatenate(name="both")([last, tags]))
+    lines: list[str] = []
+    model.summary(lines.append, masks=True)
+    rows = {line.split()[0]: line for line in lines[0].splitlines()}
+    assert rows["look"].endswith("(None, None) begins")
+    assert rows["steps"].endswith("  (None, None)")
+    assert rows["wide"].endswith("  (None, None)")
+    assert rows["last"].endswith("  ends")
+    assert rows["both"].endswith("last, tags")
+    assert rows["ids"].endswith(" 0")
+    model.summary(lines.append)
+    assert "mask" not in lines[1]
+    assert [line.rstrip() for line in lines[1].splitlines() if line.startswith("look")] == [
+        rows["look"].removesuffix("(None, None) begins").rstrip()
+    ]
+
+
+def test_masks_of_a_subclass_are_those_of_its_trace() -> None:
+    class Reads(Model):
+        def __init__(self) -> None:
+            super().__init__()
+            self.look, self.last = layers.Embedding(11, 3, mask_zero=True, name="look"), layers.LSTM(2, name="last")
+
+        def call(self, inputs: Any) -> Any:
+            return self.last(self.look(inputs))
+
+    model = Reads()
+    model(np.ones((2, 5), int))
+    lines: list[str] = []
+    model.summary(lines.append, masks=True)
+    rows = {line.split()[0]: line for line in lines[0].splitlines()}
+    assert rows["look"].endswith("  (None, 5)")
+    assert rows["last"].endswith(" 48")
