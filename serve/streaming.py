@@ -16,12 +16,12 @@ from serve.errors import ServerError, UnavailableError
 from serve.messages import ModelInferRequest, ModelStreamInferResponse
 
 #: Requests of one stream that are under way at once, and their bytes.
-MOST_AT_ONCE, MOST_BYTES = 32, 16 * 2**20
+MOST_AT_ONCE, MOST_BYTES = 32, 8 * 2**20
 #: A request parameter that asks for the parameter of the answer that says it is the last one.
 ASKS_FINAL, IS_FINAL = "triton_enable_empty_final_response", "triton_final_response"
 
 Infer = Callable[[bytes, float], Awaitable[bytes]]
-_Pending = tuple[bytes, "asyncio.Task[bytes]"]
+_Pending = tuple[int, "asyncio.Task[bytes]"]  # the bytes of a request, and its answer under way
 
 
 class Stream:
@@ -53,12 +53,12 @@ class Stream:
         reader = self._reader = asyncio.ensure_future(self._read(requests))
         try:
             while (pending := await self._pending.get()) is not None:
-                data, task = pending
+                size, task = pending
                 try:
-                    yield await self._answer(data, task)
+                    yield await task
                 finally:
                     _give_up(task)
-                self._bytes -= len(data)
+                self._bytes -= size
                 self._room.set()
                 self._slots.release()
             if self._ended:
@@ -78,16 +78,15 @@ class Stream:
                     self._room.clear()
                     await self._room.wait()
                 self._bytes += len(data)
-                self._pending.put_nowait(
-                    (data, asyncio.ensure_future(self._infer(data, self._ends - time.monotonic())))
-                )
+                self._pending.put_nowait((len(data), asyncio.ensure_future(self._answer(data))))
         finally:
             self._pending.put_nowait(None)
 
-    async def _answer(self, data: bytes, task: "asyncio.Task[bytes]") -> bytes:
+    async def _answer(self, data: bytes) -> bytes:
+        """The answer alone is left to wait for its turn, not the request."""
         response = ModelStreamInferResponse()
         try:
-            response.infer_response.MergeFromString(await task)
+            response.infer_response.MergeFromString(await self._infer(data, self._ends - time.monotonic()))
         except ServerError as error:
             if self._ends_at_error:
                 raise
