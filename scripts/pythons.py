@@ -83,9 +83,10 @@ def tested(python: str, wheel: Path, place: Path, lowest: bool, words: list[str]
     """Whether the wheel's tests pass under an interpreter, and pytest's last line."""
     subprocess.run([python, "-m", "venv", place], check=True)
     inner = str(place / "bin" / "python")
-    options = ["--resolution", "lowest-direct"] if lowest else []
-    install = [sys.executable, "-m", "uv", "pip", "install", "--quiet", *options, "--python", inner, f"{wheel}[test]"]
-    if subprocess.run(install, check=False).returncode:
+    install = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", inner]
+    lower = [*install, "--resolution", "lowest-direct", "--extra", "test", "-r", str(ROOT / "pyproject.toml")]
+    steps = [lower, [*install, "--no-deps", str(wheel)]] if lowest else [[*install, f"{wheel}[test]"]]
+    if any(subprocess.run(step, check=False).returncode for step in steps):
         return False, "the wheel does not install"
     tests = copied(wheel, place / "copy")
     ignored = [f"--ignore={name}" for name in OF_THE_SOURCE]
