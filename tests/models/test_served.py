@@ -208,10 +208,13 @@ def test_the_server_ends_with_a_process_that_ends(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_in_a_cell_ends_the_block_and_no_other_server(tmp_path: Path) -> None:
-    rest = f"try:\n    {WAITS}except KeyboardInterrupt:\n    {ASKED}with server:\n    {WAITS}"
+    waits = f"print('waits', flush=True); {WAITS}"
+    rest = f"try:\n    {waits}except KeyboardInterrupt:\n    {ASKED}with server:\n    {waits}"
     with scripted(rest, tmp_path) as (process, server, folder):
+        assert process.stdout.readline() == "waits\n"
         os.killpg(process.pid, signal.SIGINT)
         assert process.stdout.readline() == "1\n"
+        assert process.stdout.readline() == "waits\n"
         os.killpg(process.pid, signal.SIGINT)
         assert ended(server)
         assert process.communicate(timeout=30)[1].splitlines()[-1] == "KeyboardInterrupt"
