@@ -41,6 +41,6 @@ def test_kserves_own_client(kserve, tmp_path, onnx_models, background, transport
     wanted = {"id": "17", "version": "1", "s": a.sum(1, keepdims=True).tolist(), "d": (a[:, :2] - b).tolist()}
     assert got["raw"] == got["typed"] == wanted
     assert got["text"] == ["", "é", "a\0b"]
-    assert got["missing"] == ["INVALID_ARGUMENT", "expected 2 inputs but got 1: missing 'a'"]
+    assert got["missing"] == ["INVALID_ARGUMENT", "expected 2 inputs but got 1: missing 'a' (ModelMetadata)"]
     assert got["nowhere"][0] == "NOT_FOUND"
     assert got["nowhere"][1].startswith("Request for unknown model")
